@@ -1,0 +1,72 @@
+"""The program of every job: `python -m factory.job FOLDER/job.json`.
+
+It runs one stage's function and writes `result.json` last. Imports of the stage come inside `main`: the module is
+re-imported by every spawned worker, and the stages that need torch would make each of them pay for it.
+"""
+
+import importlib
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from factory.context import Context
+from factory.errors import SeedmillError
+from factory.parts import write_atomically
+from factory.spec import JobSpec, Result
+
+TERMINATED = 143
+USER_ERROR = 64
+
+
+def run_stage(spec: JobSpec) -> Result:
+    """Run a stage's function here and write its result.
+
+    The function lives at `spec.run` ("module:function") and takes the context. Under torchrun every rank calls it, and only
+    rank 0 writes the result.
+    """
+    function = load(spec.run)
+    start = cpu_seconds()
+    context = Context.of(spec)
+    function(context)
+    result = context.result().model_copy(update={"cpu_seconds": cpu_seconds() - start, "peak_rss_bytes": peak_rss_bytes()})
+    write_atomically(Path(spec.folder) / "result.json", result.model_dump_json(indent=1).encode())
+    return result
+
+
+def load(path: str) -> Callable[[Context], None]:
+    """The function that "module:function" names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of its finished children, user and system."""
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident set of this process or of one of its finished children."""
+    return 1024 * max(u.ru_maxrss for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def _terminate(*_: object) -> None:
+    sys.exit(TERMINATED)
+
+
+def main(path: str) -> None:
+    """Run the job that a specification file describes; a user's mistake is one line and exit status 64."""
+    signal.signal(signal.SIGTERM, _terminate)
+    spec = JobSpec.model_validate_json(Path(path).read_bytes())
+    os.environ.setdefault("OMP_NUM_THREADS", str(spec.threads))
+    try:
+        run_stage(spec)
+    except SeedmillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
