@@ -1,0 +1,1 @@
+"""Measurement: tasks with known answers, long documents, safety, and the gate that a checkpoint must pass."""
