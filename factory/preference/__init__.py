@@ -1,0 +1,1 @@
+"""Preference data: pivotal tokens, judged answers, refusals, and the rejection-sampling control."""
