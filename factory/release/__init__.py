@@ -1,0 +1,1 @@
+"""What leaves the factory: a Hugging Face model, a GGUF file, and the model card."""
