@@ -9,7 +9,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,7 @@ from factory.spec import Cost, Counts, JobSpec, Output, Result
 ROWS_A_BATCH = 512
 ROWS_A_PART = 100_000
 SectionT = TypeVar("SectionT", bound=BaseModel)
+Listener = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,18 @@ class Context:
     metrics: dict[str, Any] = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
     seeds: dict[str, int] = field(default_factory=dict)
+    listen: Listener | None = None
     _last_progress: float = 0.0
 
     @classmethod
-    def of(cls, spec: JobSpec) -> "Context":
+    def of(cls, spec: JobSpec, listen: Listener | None = None) -> "Context":
         """Open the context that a specification describes; the output folder is made empty."""
         folder = Path(spec.folder)
         shutil.rmtree(folder / "out", ignore_errors=True)
         (folder / "out").mkdir(parents=True)
         inputs = {name: Input(i.asset, i.version, i.digest, Path(i.path)) for name, i in spec.inputs.items()}
         parts = Parts(folder / "parts", tuple(Path(p) / "parts" for p in spec.previous))
-        return cls(spec=spec, inputs=inputs, parts=parts)
+        return cls(spec=spec, inputs=inputs, parts=parts, listen=listen)
 
     @property
     def out(self) -> Path:
@@ -106,7 +108,7 @@ class Context:
         return path
 
     def section(self, model: type[SectionT]) -> SectionT:
-        """This stage's section of the recipe as its typed model."""
+        """The stage's own section of the recipe as its typed model."""
         return model.model_validate(self.spec.section)
 
     def seed(self, purpose: str = "") -> int:
@@ -185,7 +187,10 @@ class Context:
 
     def message(self, kind: str, **fields: Any) -> None:
         """Append one line to the message file that the orchestrator follows by byte offset."""
-        line = json.dumps({"kind": kind, "time": time.time(), **fields}) + "\n"
+        message = {"kind": kind, "time": time.time(), **fields}
+        if self.listen:
+            self.listen(message)
+        line = json.dumps(message) + "\n"
         with (Path(self.spec.folder) / "messages.jsonl").open("a", encoding="utf-8") as stream:
             stream.write(line)
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from factory.context import Context
+from factory.context import Context, Listener
 from factory.errors import SeedmillError
 from factory.parts import write_atomically
 from factory.spec import JobSpec, Result
@@ -21,15 +21,15 @@ TERMINATED = 143
 USER_ERROR = 64
 
 
-def run_stage(spec: JobSpec) -> Result:
+def run_stage(spec: JobSpec, listen: Listener | None = None) -> Result:
     """Run a stage's function here and write its result.
 
     The function lives at `spec.run` ("module:function") and takes the context. Under torchrun every rank calls it, and only
-    rank 0 writes the result.
+    rank 0 writes the result. `listen` is called with each message as well (an orchestrator that runs the stage itself).
     """
     function = load(spec.run)
     start = cpu_seconds()
-    context = Context.of(spec)
+    context = Context.of(spec, listen)
     function(context)
     result = context.result().model_copy(update={"cpu_seconds": cpu_seconds() - start, "peak_rss_bytes": peak_rss_bytes()})
     write_atomically(Path(spec.folder) / "result.json", result.model_dump_json(indent=1).encode())
@@ -64,7 +64,7 @@ def main(path: str) -> None:
     try:
         run_stage(spec)
     except SeedmillError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(USER_ERROR)
 
 
