@@ -1,0 +1,1 @@
+"""From raw sources to clean documents and seed passages."""
