@@ -14,19 +14,19 @@ from factory.settings import Section
 class SamplingSection(Section):
     """What every stage that samples a model must fix: batches are a function of these fields alone."""
 
-    dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="type of the sampled model's weights")
-    slots: int = Field(256, ge=1, le=4096, description="sequences decoded side by side")
-    max_new_tokens: int = Field(96, ge=1, description="longest completion, in tokens")
+    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="type of the sampled model's weights")
+    slots: int = Field(default=256, ge=1, le=4096, description="sequences decoded side by side")
+    max_new_tokens: int = Field(default=96, ge=1, description="longest completion, in tokens")
 
 
 class QuestionWindow(SamplingSection):
     """Which questions are worth the search: neither solved nor hopeless (paper, section 4.3)."""
 
-    questions: int = Field(800, ge=1, description="questions taken from the bank")
-    filter_samples: int = Field(8, ge=2, description="answers sampled from each question to estimate its success rate")
-    lowest_success: float = Field(0.2, ge=0, le=1, description="questions below this success rate are dropped")
-    highest_success: float = Field(0.8, ge=0, le=1, description="questions above this success rate are dropped")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature of all rollouts")
+    questions: int = Field(default=800, ge=1, description="questions taken from the bank")
+    filter_samples: int = Field(default=8, ge=2, description="answers sampled from each question to estimate its success rate")
+    lowest_success: float = Field(default=0.2, ge=0, le=1, description="questions below this success rate are dropped")
+    highest_success: float = Field(default=0.8, ge=0, le=1, description="questions above this success rate are dropped")
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature of all rollouts")
 
     @model_validator(mode="after")
     def _window_is_open(self) -> Self:
@@ -38,14 +38,16 @@ class QuestionWindow(SamplingSection):
 class PivotalSearchConfig(QuestionWindow):
     """Pivotal token search (paper, section 4.3)."""
 
-    roots: int = Field(2, ge=1, description="sampled answers of each kept question that are searched")
-    samples: int = Field(8, ge=2, description="rollouts behind each estimate of p(success)")
-    gap: float = Field(0.2, gt=0, le=1, description="smallest change of p(success) that makes a token pivotal")
-    prune: bool = Field(True, description="skip segments too probable to hold a pivot (exact bound)")
-    reuse: bool = Field(True, description="count a rollout at every prefix of the searched answer that it passes through")
+    questions_together: int = Field(default=1000, ge=1, description="questions searched side by side: bounds memory, fills batches")
+    roots: int = Field(default=2, ge=1, description="sampled answers of each kept question that are searched")
+    samples: int = Field(default=8, ge=2, description="rollouts behind each estimate of p(success)")
+    gap: float = Field(default=0.2, gt=0, le=1, description="smallest change of p(success) that makes a token pivotal")
+    prune: bool = Field(default=True, description="skip segments too probable to hold a pivot (exact bound)")
+    reuse: bool = Field(default=True, description="count a rollout at every prefix of the searched answer that it passes through")
     verification_samples: int = Field(
         0, ge=0, description="fresh rollouts after each token of a pair; pairs that fail are dropped; 0 is off"
     )
+    figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
 
 
 class Responder(Section):
@@ -54,8 +56,8 @@ class Responder(Section):
     checkpoint: Literal["sft_checkpoint", "pivotal_dpo_checkpoint", "program"] = Field(
         description="the input, or the question's own solution"
     )
-    temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
-    answers: int = Field(2, ge=1, description="answers to each question")
+    temperature: float = Field(default=1.0, ge=0, description="sampling temperature; 0 is greedy")
+    answers: int = Field(default=2, ge=1, description="answers to each question")
 
 
 def _responders() -> tuple[Responder, ...]:
@@ -69,31 +71,31 @@ def _responders() -> tuple[Responder, ...]:
 class JudgeConfig(SamplingSection):
     """Judge-guided pairs of whole answers (paper, section 4.2 and appendix A.2)."""
 
-    questions: int = Field(200, ge=1, description="questions taken from the bank")
+    questions: int = Field(default=200, ge=1, description="questions taken from the bank")
     responders: tuple[Responder, ...] = Field(default_factory=_responders, min_length=1, description="who answers each question")
     accuracy_share: float = Field(
         2 / 3, ge=0, le=1, description="share of questions whose pair is chosen by accuracy; the rest by overall score"
     )
-    margin: float = Field(1.0, gt=0, le=4, description="smallest difference of scores; less is a tie and dropped")
-    round_questions: int = Field(100, ge=1, description="questions answered, judged and committed together")
+    margin: float = Field(default=1.0, gt=0, le=4, description="smallest difference of scores; less is a tie and dropped")
+    round_questions: int = Field(default=100, ge=1, description="questions answered, judged and committed together")
 
 
 class RefusalConfig(SamplingSection):
     """Refusal data (paper, section 4.4 and appendix A.1)."""
 
-    max_new_tokens: int = Field(12, ge=1, description="longest answer to a trivia question, in tokens")
-    questions: int = Field(200, ge=4, description="trivia questions, half of them about names that do not exist")
-    samples: int = Field(6, ge=1, description="answers sampled to each question")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature of the answers")
-    shots: int = Field(3, ge=1, description="answered questions shown before each question")
-    usually: float = Field(0.6, gt=0.5, le=1, description="rate from which the model is usually correct, or usually wrong")
-    pair_tokens: int = Field(5, ge=1, description="tokens of each answer that a preference pair holds")
-    held_out: float = Field(0.2, gt=0, lt=1, description="share of the questions kept for the evaluation, in no training output")
+    max_new_tokens: int = Field(default=12, ge=1, description="longest answer to a trivia question, in tokens")
+    questions: int = Field(default=200, ge=4, description="trivia questions, half of them about names that do not exist")
+    samples: int = Field(default=6, ge=1, description="answers sampled to each question")
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature of the answers")
+    shots: int = Field(default=3, ge=1, description="answered questions shown before each question")
+    usually: float = Field(default=0.6, gt=0.5, le=1, description="rate from which the model is usually correct, or usually wrong")
+    pair_tokens: int = Field(default=5, ge=1, description="tokens of each answer that a preference pair holds")
+    held_out: float = Field(default=0.2, gt=0, lt=1, description="share of the questions kept for the evaluation, in no training output")
 
 
 class RejectionConfig(QuestionWindow):
     """The control of the ablation: pairs of whole answers at the pivotal search's decode budget."""
 
-    questions: int = Field(8000, ge=1, description="most questions taken from the bank; the budget usually ends before")
-    pairs_per_question: int = Field(4, ge=1, description="most pairs of one question")
-    round_questions: int = Field(40, ge=1, description="questions sampled and committed together")
+    questions: int = Field(default=8000, ge=1, description="most questions taken from the bank; the budget usually ends before")
+    pairs_per_question: int = Field(default=4, ge=1, description="most pairs of one question")
+    round_questions: int = Field(default=40, ge=1, description="questions sampled and committed together")
