@@ -11,28 +11,28 @@ class HuggingFaceConfig(Section):
     """The section of `hugging_face_model`."""
 
     model_name: str = Field(
-        "seedmill-tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="the name that the model is released under"
+        default="seedmill-tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="the name that the model is released under"
     )
-    parity_prompts: int = Field(8, ge=1, le=256, description="prompts on which exported and trained model are compared")
-    max_logit_difference: float = Field(2e-3, gt=0, description="largest absolute difference of a logit that passes")
+    parity_prompts: int = Field(default=8, ge=1, le=256, description="prompts on which exported and trained model are compared")
+    max_logit_difference: float = Field(default=2e-3, gt=0, description="largest absolute difference of a logit that passes")
 
 
 class GgufConfig(Section):
     """The section of `gguf_model`."""
 
     model_name: str = Field(
-        "seedmill-tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="the name that the model is released under"
+        default="seedmill-tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="the name that the model is released under"
     )
-    tensor_type: Literal["F32", "F16"] = Field("F16", description="how matrices are stored; vectors are always F32")
+    tensor_type: Literal["F32", "F16"] = Field(default="F16", description="how matrices are stored; vectors are always F32")
 
 
 class CardConfig(Section):
     """The section of `model_card`."""
 
     model_name: str = Field(
-        "seedmill-tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="the name that the model is released under"
+        default="seedmill-tiny", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$", description="the name that the model is released under"
     )
-    license: str = Field("apache-2.0", description="the licence that the weights are released under")
+    license: str = Field(default="apache-2.0", description="the licence that the weights are released under")
 
 
 class ReleaseConfig(Section):
