@@ -8,14 +8,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from factory.sampling.config import SamplingConfig
 from factory.settings import Section
 
 
 class SamplingSection(Section):
     """What every stage that samples a model must fix: batches are a function of these fields alone."""
 
-    dtype: Literal["float32", "bfloat16"] = Field(default="bfloat16", description="type of the sampled model's weights")
-    slots: int = Field(default=256, ge=1, le=4096, description="sequences decoded side by side")
+    sampling: SamplingConfig = SamplingConfig()
     max_new_tokens: int = Field(default=96, ge=1, description="longest completion, in tokens")
 
 
