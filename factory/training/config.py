@@ -1,0 +1,197 @@
+"""The recipe's sections of the training room: model shape, layout, optimiser, and the four objectives.
+
+Every default suits the laptop recipe: the largest model that learns its domain on two CPU cores within minutes.
+Whatever can be known to be wrong without data is refused here, when the recipe is read, not by a rank an hour later.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from factory.errors import SeedmillError
+from factory.settings import Section
+
+
+class ModelConfig(Section):
+    """A decoder of the Phi-3/Phi-4 family: RMSNorm, SwiGLU, full rotary positions, grouped-query attention, untied head."""
+
+    layers: int = Field(3, ge=1, description="Transformer blocks.")
+    hidden_size: int = Field(128, ge=8, description="Width of the residual stream.")
+    ffn_hidden_size: int = Field(352, ge=8, description="Width of the SwiGLU feed-forward.")
+    attention_heads: int = Field(4, ge=1, description="Query heads.")
+    kv_heads: int = Field(2, ge=1, description="Key and value heads (grouped-query attention).")
+    rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary position frequencies.")
+    norm_epsilon: float = Field(1e-5, gt=0, description="Epsilon of RMSNorm.")
+    init_std: float = Field(
+        0.08, gt=0, description="Deviation of initial block weights; what writes to the residual gets it over sqrt(2 layers)."
+    )
+    embedding_std: float = Field(0.02, gt=0, description="Deviation of initial embedding and head weights.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_size % (2 * self.attention_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of 2 x attention_heads {self.attention_heads} (rotary needs even heads)"
+            )
+        if self.attention_heads % self.kv_heads:
+            raise ValueError(f"attention_heads {self.attention_heads} must be a multiple of kv_heads {self.kv_heads}")
+        return self
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden_size // self.attention_heads
+
+
+class LayoutConfig(Section):
+    """How ranks share the work: world size = tensor x pipeline x context x data."""
+
+    tensor: int = Field(1, ge=1, description="Ranks that split every matrix.")
+    pipeline: int = Field(1, ge=1, description="Ranks that split the layers.")
+    context: int = Field(1, ge=1, description="Ranks that split each sequence.")
+    data: int = Field(1, ge=1, description="Replicas that split the batch.")
+    sequence_parallel: bool = Field(False, description="Split norms and residuals along the sequence among tensor ranks.")
+    distributed_optimizer: bool = Field(False, description="Shard optimiser state among data ranks (ZeRO-1).")
+    recompute: bool = Field(False, description="Recompute activations in the backward pass instead of keeping them.")
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes that a job with this layout has."""
+        return self.tensor * self.pipeline * self.context * self.data
+
+    @model_validator(mode="after")
+    def _sequence_parallel_needs_tensor(self) -> Self:
+        if self.sequence_parallel and self.tensor == 1:
+            raise ValueError("sequence_parallel splits among tensor ranks, but tensor is 1: raise tensor or turn it off")
+        return self
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Raise `SeedmillError` when this layout cannot hold `model`."""
+        for what, size, ranks, field in (
+            ("attention_heads", model.attention_heads, self.tensor, "tensor"),
+            ("kv_heads", model.kv_heads, self.tensor, "tensor"),
+            ("ffn_hidden_size", model.ffn_hidden_size, self.tensor, "tensor"),
+            ("layers", model.layers, self.pipeline, "pipeline"),
+        ):
+            if size % ranks:
+                raise SeedmillError(f"layout.{field} {ranks} does not divide the model's {what} {size}: choose a divisor")
+
+
+class OptimizerConfig(Section):
+    """AdamW with a linear warm-up and a decay to `min_lr` at the last step."""
+
+    lr: float = Field(4e-3, gt=0, description="Peak learning rate.")
+    min_lr: float = Field(0.0, ge=0, description="Learning rate at the last step.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay; norms are exempt.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment.")
+    beta2: float = Field(0.95, ge=0, lt=1, description="Adam's decay of the second moment.")
+    epsilon: float = Field(1e-8, gt=0, description="Adam's epsilon.")
+    clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
+    warmup: float = Field(0.03, ge=0, lt=1, description="Share of all steps spent warming up.")
+    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the decay after warm-up.")
+
+    @model_validator(mode="after")
+    def _floor_below_peak(self) -> Self:
+        if self.min_lr > self.lr:
+            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
+        return self
+
+
+class TrainingConfig(Section):
+    """What every training stage has. `steps` x `global_batch` x `sequence_length` tokens are processed."""
+
+    micro_batch: int = Field(16, ge=1, description="Rows that one rank processes at once.")
+    global_batch: int = Field(16, ge=1, description="Rows of one optimiser step, over all ranks.")
+    sequence_length: int = Field(128, ge=8, description="Tokens of one row.")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="bf16: bf16 weights with fp32 main parameters and gradients.")
+    fp8: Literal["none", "delayed", "tensorwise", "blockwise"] = Field("none", description="FP8 recipe of Transformer Engine (GPU only).")
+    checkpoint_every: int = Field(400, ge=1, description="Steps between checkpoints to resume from.")
+    max_bad_steps: int = Field(5, ge=1, description="Steps in a row with a non-finite loss or gradient before the job gives up.")
+    layout: LayoutConfig = LayoutConfig()
+
+    @model_validator(mode="after")
+    def _layout_divides(self) -> Self:
+        layout = self.layout
+        share = self.micro_batch * layout.data
+        if self.global_batch % share:
+            raise ValueError(
+                f"global_batch {self.global_batch} must be a multiple of micro_batch {self.micro_batch} x layout.data {layout.data}"
+            )
+        if layout.context > 1 and self.sequence_length % (2 * layout.context):
+            raise ValueError(f"sequence_length {self.sequence_length} must be a multiple of 2 x layout.context = {2 * layout.context}")
+        if layout.sequence_parallel and self.sequence_length % (layout.tensor * layout.context):
+            raise ValueError(f"sequence_length {self.sequence_length} must be a multiple of layout.tensor x layout.context")
+        if self.fp8 != "none" and self.precision != "bf16":
+            raise ValueError(f"fp8 {self.fp8!r} runs over bf16 weights: set precision to bf16")
+        return self
+
+
+class PretrainConfig(TrainingConfig):
+    """Next-token prediction on the blend of token shards, from fresh weights."""
+
+    model: ModelConfig = ModelConfig()
+    steps: int = Field(3400, ge=1, description="Optimiser steps.")
+    mask_documents: bool = Field(False, description="Let a token attend only within its own document.")
+
+    @model_validator(mode="after")
+    def _layout_holds_the_model(self) -> Self:
+        try:
+            self.layout.check_model(self.model)
+        except SeedmillError as error:
+            raise ValueError(str(error)) from error
+        if self.mask_documents and self.layout.context > 1:
+            raise ValueError("mask_documents needs whole sequences on a rank: set layout.context to 1")
+        return self
+
+
+class MidtrainConfig(TrainingConfig):
+    """Longer context: the rotary base raised, long documents and recall blended, learning rate a tenth of the peak."""
+
+    start_from: str = Field("pretrained_checkpoint", description="The checkpoint asset to go on from.")
+    steps: int = Field(60, ge=1, description="Optimiser steps.")
+    rope_base: float = Field(40_000.0, gt=1, description="Base of the rotary position frequencies from here on.")
+    micro_batch: int = Field(4, ge=1, description="Rows that one rank processes at once.")
+    global_batch: int = Field(4, ge=1, description="Rows of one optimiser step, over all ranks.")
+    sequence_length: int = Field(512, ge=8, description="Tokens of one row: four times that of pretraining.")
+    optimizer: OptimizerConfig = OptimizerConfig(lr=4e-4)
+    mask_documents: bool = Field(False, description="Let a token attend only within its own document.")
+
+
+class PackedConfig(TrainingConfig):
+    """A stage that packs whole examples into rows, with no attention between them."""
+
+    epochs: int = Field(1, ge=1, description="Times that every example is seen; ignored where `steps` is set.")
+    steps: int | None = Field(None, ge=1, description="Optimiser steps, instead of epochs.")
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> Self:
+        if self.layout.context > 1:
+            raise ValueError("packed examples need whole sequences on a rank: set layout.context to 1")
+        return self
+
+
+class SftConfig(PackedConfig):
+    """Supervised fine-tuning: loss on the assistant's tokens only."""
+
+    start_from: str = Field("midtrained_checkpoint", description="The checkpoint asset to go on from.")
+    conversations: str = Field("sft_conversations", description="The asset that holds the conversations.")
+    epochs: int = Field(2, ge=1, description="Times that every conversation is seen; ignored where `steps` is set.")
+    micro_batch: int = Field(8, ge=1, description="Packed rows that one rank processes at once.")
+    global_batch: int = Field(8, ge=1, description="Packed rows of one optimiser step, over all ranks.")
+    sequence_length: int = Field(256, ge=8, description="Tokens of one packed row; longer conversations are dropped and counted.")
+    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3)
+
+
+class DpoConfig(PackedConfig):
+    """Direct preference optimisation (Rafailov et al. 2023, eq. 7), on single-token or full-response pairs alike."""
+
+    start_from: str = Field("sft_checkpoint", description="The checkpoint asset to go on from, which is the reference too.")
+    pairs: str = Field("pivotal_pairs", description="The asset that holds the pairs.")
+    beta: float = Field(0.2, gt=0, description="Strength of the pull towards the reference.")
+    nll_weight: float = Field(0.0, ge=0, description="Weight of the chosen response's negative log-likelihood per token.")
+    epochs: int = Field(2, ge=1, description="Times that every pair is seen; ignored where `steps` is set.")
+    micro_batch: int = Field(8, ge=1, description="Packed rows that one rank processes at once.")
+    global_batch: int = Field(16, ge=1, description="Packed rows of one optimiser step, over all ranks; a row holds whole pairs.")
+    sequence_length: int = Field(256, ge=8, description="Tokens of one packed row; a pair takes both its sequences.")
+    optimizer: OptimizerConfig = OptimizerConfig(lr=1e-4, weight_decay=0.0)
