@@ -21,16 +21,16 @@ OPTION_GRIDS = (
 class SourceConfig(Section):
     """One source of raw documents: a folder, an S3 prefix, or text that every Python installation brings along."""
 
-    kind: SourceKind = Field("folder", description="a folder or prefix of files, or one of the built-in organic sources")
-    path: str = Field("", description="folder, or s3://BUCKET/PREFIX; for kind `folder` only")
-    include: tuple[str, ...] = Field(("**",), description="globs of relative paths to read")
-    license: str = Field("PSF-2.0", min_length=1, description="SPDX licence of the documents")
-    cluster: Literal["web", "code", "acquired"] = Field("web", description="which cluster of the mixture the documents join")
-    text_field: str = Field("text", min_length=1, description="the text's field in JSONL and Parquet")
-    id_field: str = Field("", description="the id's field in JSONL and Parquet; empty: the row's number")
-    limit_documents: int | None = Field(None, ge=1, description="stop after so many documents")
-    max_bytes: int | None = Field(None, ge=1, description="stop before reading more than so many bytes of text")
-    max_document_bytes: int = Field(4_000_000, ge=1_000, le=1_000_000_000, description="drop longer documents, unread beyond this")
+    kind: SourceKind = Field(default="folder", description="a folder or prefix of files, or one of the built-in organic sources")
+    path: str = Field(default="", description="folder, or s3://BUCKET/PREFIX; for kind `folder` only")
+    include: tuple[str, ...] = Field(default=("*",), min_length=1, description="globs of relative paths to read; `*` also matches `/`")
+    license: str = Field(default="PSF-2.0", min_length=1, description="SPDX licence of the documents")
+    cluster: Literal["web", "code", "acquired"] = Field(default="web", description="which cluster of the mixture the documents join")
+    text_field: str = Field(default="text", min_length=1, description="the text's field in JSONL and Parquet")
+    id_field: str = Field(default="", description="the id's field in JSONL and Parquet; empty: the row's number")
+    limit_documents: int | None = Field(default=None, ge=1, description="stop after so many documents")
+    max_bytes: int | None = Field(default=None, ge=1, description="stop before reading more than so many bytes of text")
+    max_document_bytes: int = Field(default=4_000_000, ge=1_000, le=1_000_000_000, description="drop longer documents, unread beyond this")
 
     @model_validator(mode="after")
     def _path_fits_kind(self) -> "SourceConfig":
@@ -42,45 +42,49 @@ class SourceConfig(Section):
 class ExtractConfig(Section):
     """HTML to text; Markdown, text and code pass through with line ends normalised."""
 
-    main_content: bool = Field(True, description="prune navigation and boilerplate from web pages")
-    min_characters: int = Field(1, ge=1, description="drop a document of which less text is left")
+    main_content: bool = Field(default=True, description="prune navigation and boilerplate from web pages")
+    min_characters: int = Field(default=1, ge=1, description="drop a document of which less text is left")
 
 
 class FilterConfig(Section):
     """What is kept of the extracted documents: languages, sizes, sane statistics, quality."""
 
-    languages: tuple[str, ...] = Field(("en", "de", "es", "fr", "pt", "it", "hi", "ja"), min_length=1, description="ISO codes to keep")
-    min_confidence: float = Field(0.35, ge=0, le=1, description="least confidence of the language identification")
-    min_characters: int = Field(80, ge=1, description="drop shorter documents")
-    max_characters: int = Field(2_000_000, ge=1_000, description="drop longer documents")
-    min_compression_ratio: float = Field(1.1, ge=0, description="bytes over zlib bytes; random or encrypted data lies below")
-    max_compression_ratio: float = Field(12.0, gt=1, description="bytes over zlib bytes; endless repetition lies above")
-    max_repeated_ngrams: float = Field(0.6, gt=0, le=1, description="largest share of characters in repeated word 10-grams")
-    max_symbol_fraction: float = Field(
-        0.35, gt=0, le=1, description="largest share of control, private and replacement characters, and of symbols in prose"
+    languages: tuple[str, ...] = Field(
+        default=("en", "de", "es", "fr", "pt", "it", "hi", "ja"), min_length=1, description="ISO codes to keep"
     )
-    annotations: int = Field(1_500, ge=20, description="how many documents the annotator labels to train the quality classifier")
-    min_quality: float = Field(0.1, ge=0, le=1, description="drop documents whose predicted chance of being educational is lower")
+    min_confidence: float = Field(default=0.35, ge=0, le=1, description="least confidence of the language identification")
+    min_characters: int = Field(default=80, ge=1, description="drop shorter documents")
+    max_characters: int = Field(default=2_000_000, ge=1_000, description="drop longer documents")
+    min_compression_ratio: float = Field(default=1.1, ge=0, description="bytes over zlib bytes; random or encrypted data lies below")
+    max_compression_ratio: float = Field(default=12.0, gt=1, description="bytes over zlib bytes; endless repetition lies above")
+    max_repeated_ngrams: float = Field(default=0.6, gt=0, le=1, description="largest share of characters in repeated word 10-grams")
+    max_symbol_fraction: float = Field(
+        default=0.35, gt=0, le=1, description="largest share of control, private and replacement characters, and of symbols in prose"
+    )
+    annotations: int = Field(default=1_500, ge=20, description="how many documents the annotator labels to train the quality classifier")
+    min_quality: float = Field(default=0.1, ge=0, le=1, description="drop documents whose predicted chance of being educational is lower")
 
 
 class DedupConfig(Section):
     """Exact and near duplicates. A pair meets as MinHash candidates and is verified by its true Jaccard similarity."""
 
-    shingle_words: int = Field(5, ge=1, le=20, description="words in a shingle")
-    bands: int = Field(14, ge=1, le=128, description="bands of the MinHash signature")
-    rows: int = Field(8, ge=1, le=64, description="values in a band; two documents of similarity s meet with 1-(1-s^rows)^bands")
-    min_jaccard: float = Field(0.8, gt=0, le=1, description="similarity at which the later document is dropped")
-    max_candidates: int = Field(64, ge=1, description="verify at most so many candidates for a document, those sharing most bands first")
-    warn_loss: float = Field(0.5, gt=0, le=1, description="warn when a source loses a larger share of its documents")
+    shingle_words: int = Field(default=5, ge=1, le=20, description="words in a shingle")
+    bands: int = Field(default=14, ge=1, le=128, description="bands of the MinHash signature")
+    rows: int = Field(default=8, ge=1, le=64, description="values in a band; two documents of similarity s meet with 1-(1-s^rows)^bands")
+    min_jaccard: float = Field(default=0.8, gt=0, le=1, description="similarity at which the later document is dropped")
+    max_candidates: int = Field(
+        default=64, ge=1, description="verify at most so many candidates for a document, those sharing most bands first"
+    )
+    warn_loss: float = Field(default=0.5, gt=0, le=1, description="warn when a source loses a larger share of its documents")
 
 
 class DecontaminationConfig(Section):
     """Algorithm 1 of the paper (appendix B); it leaves the thresholds open."""
 
-    info_threshold: float = Field(0.3, ge=0, le=1, description="7-gram overlap ratio above which evidence is kept")
-    contaminated_threshold: float = Field(0.6, gt=0, le=1, description="7-gram overlap ratio from which a document is dropped")
-    allowed_phrases: tuple[str, ...] = Field(OPTION_GRIDS, description="texts whose 13-grams are too common to prove anything")
-    common_problems: int = Field(3, ge=2, description="a 13-gram that so many benchmark problems share identifies none of them")
+    info_threshold: float = Field(default=0.3, ge=0, le=1, description="7-gram overlap ratio above which evidence is kept")
+    contaminated_threshold: float = Field(default=0.6, gt=0, le=1, description="7-gram overlap ratio from which a document is dropped")
+    allowed_phrases: tuple[str, ...] = Field(default=OPTION_GRIDS, description="texts whose 13-grams are too common to prove anything")
+    common_problems: int = Field(default=3, ge=2, description="a 13-gram that so many benchmark problems share identifies none of them")
 
     @model_validator(mode="after")
     def _thresholds_are_ordered(self) -> "DecontaminationConfig":
@@ -92,10 +96,10 @@ class DecontaminationConfig(Section):
 class SeedConfig(Section):
     """The two-stage choice of seeds (section 2.2): educational pages first, then passages that reason or state facts."""
 
-    min_educational: float = Field(0.5, ge=0, le=1, description="least quality of a page to be cut into passages")
-    min_passage_characters: int = Field(300, ge=20, description="shortest passage")
-    max_passage_characters: int = Field(2_000, ge=100, description="longest passage")
-    min_reasoning: float = Field(0.3, ge=0, le=1, description="keep a passage with this reasoning score")
-    min_factual: float = Field(0.5, ge=0, le=1, description="or with this score of factual content")
-    max_passages_a_document: int = Field(8, ge=1, description="best passages of one document")
-    max_passages: int = Field(3_000, ge=1, description="best passages of all")
+    min_educational: float = Field(default=0.5, ge=0, le=1, description="least quality of a page to be cut into passages")
+    min_passage_characters: int = Field(default=300, ge=20, description="shortest passage")
+    max_passage_characters: int = Field(default=2_000, ge=100, description="longest passage")
+    min_reasoning: float = Field(default=0.3, ge=0, le=1, description="keep a passage with this reasoning score")
+    min_factual: float = Field(default=0.5, ge=0, le=1, description="or with this score of factual content")
+    max_passages_a_document: int = Field(default=8, ge=1, description="best passages of one document")
+    max_passages: int = Field(default=3_000, ge=1, description="best passages of all")
