@@ -10,4 +10,4 @@ from factory.settings import Section
 class ClusterConfig(Section):
     """The launcher of a recipe's jobs."""
 
-    launcher: Literal["local"] = Field("local", description="`local`: processes of this machine")
+    launcher: Literal["local"] = Field(default="local", description="`local`: processes of this machine")

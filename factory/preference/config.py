@@ -45,7 +45,7 @@ class PivotalSearchConfig(QuestionWindow):
     prune: bool = Field(default=True, description="skip segments too probable to hold a pivot (exact bound)")
     reuse: bool = Field(default=True, description="count a rollout at every prefix of the searched answer that it passes through")
     verification_samples: int = Field(
-        0, ge=0, description="fresh rollouts after each token of a pair; pairs that fail are dropped; 0 is off"
+        default=0, ge=0, description="fresh rollouts after each token of a pair; pairs that fail are dropped; 0 is off"
     )
     figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
 
@@ -74,7 +74,7 @@ class JudgeConfig(SamplingSection):
     questions: int = Field(default=200, ge=1, description="questions taken from the bank")
     responders: tuple[Responder, ...] = Field(default_factory=_responders, min_length=1, description="who answers each question")
     accuracy_share: float = Field(
-        2 / 3, ge=0, le=1, description="share of questions whose pair is chosen by accuracy; the rest by overall score"
+        default=2 / 3, ge=0, le=1, description="share of questions whose pair is chosen by accuracy; the rest by overall score"
     )
     margin: float = Field(default=1.0, gt=0, le=4, description="smallest difference of scores; less is a tie and dropped")
     round_questions: int = Field(default=100, ge=1, description="questions answered, judged and committed together")

@@ -15,17 +15,17 @@ from factory.settings import Section
 class ModelConfig(Section):
     """A decoder of the Phi-3/Phi-4 family: RMSNorm, SwiGLU, full rotary positions, grouped-query attention, untied head."""
 
-    layers: int = Field(3, ge=1, description="Transformer blocks.")
-    hidden_size: int = Field(128, ge=8, description="Width of the residual stream.")
-    ffn_hidden_size: int = Field(352, ge=8, description="Width of the SwiGLU feed-forward.")
-    attention_heads: int = Field(4, ge=1, description="Query heads.")
-    kv_heads: int = Field(2, ge=1, description="Key and value heads (grouped-query attention).")
-    rope_base: float = Field(10_000.0, gt=1, description="Base of the rotary position frequencies.")
-    norm_epsilon: float = Field(1e-5, gt=0, description="Epsilon of RMSNorm.")
+    layers: int = Field(default=3, ge=1, description="Transformer blocks.")
+    hidden_size: int = Field(default=128, ge=8, description="Width of the residual stream.")
+    ffn_hidden_size: int = Field(default=352, ge=8, description="Width of the SwiGLU feed-forward.")
+    attention_heads: int = Field(default=4, ge=1, description="Query heads.")
+    kv_heads: int = Field(default=2, ge=1, description="Key and value heads (grouped-query attention).")
+    rope_base: float = Field(default=10_000.0, gt=1, description="Base of the rotary position frequencies.")
+    norm_epsilon: float = Field(default=1e-5, gt=0, description="Epsilon of RMSNorm.")
     init_std: float = Field(
-        0.08, gt=0, description="Deviation of initial block weights; what writes to the residual gets it over sqrt(2 layers)."
+        default=0.08, gt=0, description="Deviation of initial block weights; what writes to the residual gets it over sqrt(2 layers)."
     )
-    embedding_std: float = Field(0.02, gt=0, description="Deviation of initial embedding and head weights.")
+    embedding_std: float = Field(default=0.02, gt=0, description="Deviation of initial embedding and head weights.")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -46,13 +46,13 @@ class ModelConfig(Section):
 class LayoutConfig(Section):
     """How ranks share the work: world size = tensor x pipeline x context x data."""
 
-    tensor: int = Field(1, ge=1, description="Ranks that split every matrix.")
-    pipeline: int = Field(1, ge=1, description="Ranks that split the layers.")
-    context: int = Field(1, ge=1, description="Ranks that split each sequence.")
-    data: int = Field(1, ge=1, description="Replicas that split the batch.")
-    sequence_parallel: bool = Field(False, description="Split norms and residuals along the sequence among tensor ranks.")
-    distributed_optimizer: bool = Field(False, description="Shard optimiser state among data ranks (ZeRO-1).")
-    recompute: bool = Field(False, description="Recompute activations in the backward pass instead of keeping them.")
+    tensor: int = Field(default=1, ge=1, description="Ranks that split every matrix.")
+    pipeline: int = Field(default=1, ge=1, description="Ranks that split the layers.")
+    context: int = Field(default=1, ge=1, description="Ranks that split each sequence.")
+    data: int = Field(default=1, ge=1, description="Replicas that split the batch.")
+    sequence_parallel: bool = Field(default=False, description="Split norms and residuals along the sequence among tensor ranks.")
+    distributed_optimizer: bool = Field(default=False, description="Shard optimiser state among data ranks (ZeRO-1).")
+    recompute: bool = Field(default=False, description="Recompute activations in the backward pass instead of keeping them.")
 
     @property
     def world_size(self) -> int:
@@ -80,15 +80,15 @@ class LayoutConfig(Section):
 class OptimizerConfig(Section):
     """AdamW with a linear warm-up and a decay to `min_lr` at the last step."""
 
-    lr: float = Field(4e-3, gt=0, description="Peak learning rate.")
-    min_lr: float = Field(0.0, ge=0, description="Learning rate at the last step.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay; norms are exempt.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment.")
-    beta2: float = Field(0.95, ge=0, lt=1, description="Adam's decay of the second moment.")
-    epsilon: float = Field(1e-8, gt=0, description="Adam's epsilon.")
-    clip: float = Field(1.0, gt=0, description="Largest global gradient norm.")
-    warmup: float = Field(0.03, ge=0, lt=1, description="Share of all steps spent warming up.")
-    decay: Literal["linear", "cosine", "constant"] = Field("linear", description="Shape of the decay after warm-up.")
+    lr: float = Field(default=4e-3, gt=0, description="Peak learning rate.")
+    min_lr: float = Field(default=0.0, ge=0, description="Learning rate at the last step.")
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled weight decay; norms are exempt.")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the first moment.")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam's decay of the second moment.")
+    epsilon: float = Field(default=1e-8, gt=0, description="Adam's epsilon.")
+    clip: float = Field(default=1.0, gt=0, description="Largest global gradient norm.")
+    warmup: float = Field(default=0.03, ge=0, lt=1, description="Share of all steps spent warming up.")
+    decay: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Shape of the decay after warm-up.")
 
     @model_validator(mode="after")
     def _floor_below_peak(self) -> Self:
@@ -100,14 +100,16 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """What every training stage has. `steps` x `global_batch` x `sequence_length` tokens are processed."""
 
-    micro_batch: int = Field(16, ge=1, description="Rows that one rank processes at once.")
-    global_batch: int = Field(16, ge=1, description="Rows of one optimiser step, over all ranks.")
-    sequence_length: int = Field(128, ge=8, description="Tokens of one row.")
+    micro_batch: int = Field(default=16, ge=1, description="Rows that one rank processes at once.")
+    global_batch: int = Field(default=16, ge=1, description="Rows of one optimiser step, over all ranks.")
+    sequence_length: int = Field(default=128, ge=8, description="Tokens of one row.")
     optimizer: OptimizerConfig = OptimizerConfig()
-    precision: Literal["fp32", "bf16"] = Field("bf16", description="bf16: bf16 weights with fp32 main parameters and gradients.")
-    fp8: Literal["none", "delayed", "tensorwise", "blockwise"] = Field("none", description="FP8 recipe of Transformer Engine (GPU only).")
-    checkpoint_every: int = Field(400, ge=1, description="Steps between checkpoints to resume from.")
-    max_bad_steps: int = Field(5, ge=1, description="Steps in a row with a non-finite loss or gradient before the job gives up.")
+    precision: Literal["fp32", "bf16"] = Field(default="bf16", description="bf16: bf16 weights with fp32 main parameters and gradients.")
+    fp8: Literal["none", "delayed", "tensorwise", "blockwise"] = Field(
+        default="none", description="FP8 recipe of Transformer Engine (GPU only)."
+    )
+    checkpoint_every: int = Field(default=400, ge=1, description="Steps between checkpoints to resume from.")
+    max_bad_steps: int = Field(default=5, ge=1, description="Steps in a row with a non-finite loss or gradient before the job gives up.")
     layout: LayoutConfig = LayoutConfig()
 
     @model_validator(mode="after")
@@ -131,8 +133,8 @@ class PretrainConfig(TrainingConfig):
     """Next-token prediction on the blend of token shards, from fresh weights."""
 
     model: ModelConfig = ModelConfig()
-    steps: int = Field(3400, ge=1, description="Optimiser steps.")
-    mask_documents: bool = Field(False, description="Let a token attend only within its own document.")
+    steps: int = Field(default=3400, ge=1, description="Optimiser steps.")
+    mask_documents: bool = Field(default=False, description="Let a token attend only within its own document.")
 
     @model_validator(mode="after")
     def _layout_holds_the_model(self) -> Self:
@@ -148,21 +150,21 @@ class PretrainConfig(TrainingConfig):
 class MidtrainConfig(TrainingConfig):
     """Longer context: the rotary base raised, long documents and recall blended, learning rate a tenth of the peak."""
 
-    start_from: str = Field("pretrained_checkpoint", description="The checkpoint asset to go on from.")
-    steps: int = Field(60, ge=1, description="Optimiser steps.")
-    rope_base: float = Field(40_000.0, gt=1, description="Base of the rotary position frequencies from here on.")
-    micro_batch: int = Field(4, ge=1, description="Rows that one rank processes at once.")
-    global_batch: int = Field(4, ge=1, description="Rows of one optimiser step, over all ranks.")
-    sequence_length: int = Field(512, ge=8, description="Tokens of one row: four times that of pretraining.")
+    start_from: str = Field(default="pretrained_checkpoint", description="The checkpoint asset to go on from.")
+    steps: int = Field(default=60, ge=1, description="Optimiser steps.")
+    rope_base: float = Field(default=40_000.0, gt=1, description="Base of the rotary position frequencies from here on.")
+    micro_batch: int = Field(default=4, ge=1, description="Rows that one rank processes at once.")
+    global_batch: int = Field(default=4, ge=1, description="Rows of one optimiser step, over all ranks.")
+    sequence_length: int = Field(default=512, ge=8, description="Tokens of one row: four times that of pretraining.")
     optimizer: OptimizerConfig = OptimizerConfig(lr=4e-4)
-    mask_documents: bool = Field(False, description="Let a token attend only within its own document.")
+    mask_documents: bool = Field(default=False, description="Let a token attend only within its own document.")
 
 
 class PackedConfig(TrainingConfig):
     """A stage that packs whole examples into rows, with no attention between them."""
 
-    epochs: int = Field(1, ge=1, description="Times that every example is seen; ignored where `steps` is set.")
-    steps: int | None = Field(None, ge=1, description="Optimiser steps, instead of epochs.")
+    epochs: int = Field(default=1, ge=1, description="Times that every example is seen; ignored where `steps` is set.")
+    steps: int | None = Field(default=None, ge=1, description="Optimiser steps, instead of epochs.")
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Self:
@@ -174,24 +176,24 @@ class PackedConfig(TrainingConfig):
 class SftConfig(PackedConfig):
     """Supervised fine-tuning: loss on the assistant's tokens only."""
 
-    start_from: str = Field("midtrained_checkpoint", description="The checkpoint asset to go on from.")
-    conversations: str = Field("sft_conversations", description="The asset that holds the conversations.")
-    epochs: int = Field(2, ge=1, description="Times that every conversation is seen; ignored where `steps` is set.")
-    micro_batch: int = Field(8, ge=1, description="Packed rows that one rank processes at once.")
-    global_batch: int = Field(8, ge=1, description="Packed rows of one optimiser step, over all ranks.")
-    sequence_length: int = Field(256, ge=8, description="Tokens of one packed row; longer conversations are dropped and counted.")
+    start_from: str = Field(default="midtrained_checkpoint", description="The checkpoint asset to go on from.")
+    conversations: str = Field(default="sft_conversations", description="The asset that holds the conversations.")
+    epochs: int = Field(default=2, ge=1, description="Times that every conversation is seen; ignored where `steps` is set.")
+    micro_batch: int = Field(default=8, ge=1, description="Packed rows that one rank processes at once.")
+    global_batch: int = Field(default=8, ge=1, description="Packed rows of one optimiser step, over all ranks.")
+    sequence_length: int = Field(default=256, ge=8, description="Tokens of one packed row; longer conversations are dropped and counted.")
     optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3)
 
 
 class DpoConfig(PackedConfig):
     """Direct preference optimisation (Rafailov et al. 2023, eq. 7), on single-token or full-response pairs alike."""
 
-    start_from: str = Field("sft_checkpoint", description="The checkpoint asset to go on from, which is the reference too.")
-    pairs: str = Field("pivotal_pairs", description="The asset that holds the pairs.")
-    beta: float = Field(0.2, gt=0, description="Strength of the pull towards the reference.")
-    nll_weight: float = Field(0.0, ge=0, description="Weight of the chosen response's negative log-likelihood per token.")
-    epochs: int = Field(2, ge=1, description="Times that every pair is seen; ignored where `steps` is set.")
-    micro_batch: int = Field(8, ge=1, description="Packed rows that one rank processes at once.")
-    global_batch: int = Field(16, ge=1, description="Packed rows of one optimiser step, over all ranks; a row holds whole pairs.")
-    sequence_length: int = Field(256, ge=8, description="Tokens of one packed row; a pair takes both its sequences.")
+    start_from: str = Field(default="sft_checkpoint", description="The checkpoint asset to go on from, which is the reference too.")
+    pairs: str = Field(default="pivotal_pairs", description="The asset that holds the pairs.")
+    beta: float = Field(default=0.2, gt=0, description="Strength of the pull towards the reference.")
+    nll_weight: float = Field(default=0.0, ge=0, description="Weight of the chosen response's negative log-likelihood per token.")
+    epochs: int = Field(default=2, ge=1, description="Times that every pair is seen; ignored where `steps` is set.")
+    micro_batch: int = Field(default=8, ge=1, description="Packed rows that one rank processes at once.")
+    global_batch: int = Field(default=16, ge=1, description="Packed rows of one optimiser step, over all ranks; a row holds whole pairs.")
+    sequence_length: int = Field(default=256, ge=8, description="Tokens of one packed row; a pair takes both its sequences.")
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-4, weight_decay=0.0)

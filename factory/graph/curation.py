@@ -1,0 +1,97 @@
+"""From raw documents to clean ones, seeds and question sets."""
+
+from factory.graph.stage import Stage
+from factory.recipe import Recipe
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """The curation group, in the order that data flows."""
+    curation, synthesis = recipe.curation, recipe.synthesis
+    raw = [_source(name, recipe) for name in recipe.sources]
+    return [
+        *raw,
+        Stage(
+            name="extracted_documents",
+            group="curation",
+            description="HTML turned into text with code, tables and equations kept; other text with its line ends normalised.",
+            run="factory.curation.extract:run",
+            section=curation.extract,
+            inputs=tuple(stage.name for stage in raw),
+            kinds=("python", "parquet"),
+            seeded=False,
+        ),
+        Stage(
+            name="filtered_documents",
+            group="curation",
+            description="Documents in a wanted language that are neither corrupt nor poor: every drop counted by its reason.",
+            run="factory.curation.filter:run",
+            section=curation.filter,
+            inputs=("extracted_documents",),
+            kinds=("scikitlearn", "parquet"),
+            seeded=False,
+        ),
+        Stage(
+            name="unique_documents",
+            group="curation",
+            description="One of each: exact duplicates by text, near duplicates by MinHash and verified by true Jaccard similarity.",
+            run="factory.curation.dedup:run",
+            section=curation.dedup,
+            inputs=("filtered_documents",),
+            kinds=("python", "parquet"),
+            seeded=False,
+        ),
+        Stage(
+            name="benchmarks",
+            group="curation",
+            description="Held-out problems with known answers: nothing that is trained on may hold one.",
+            run="factory.synthesis.benchmarks:run",
+            section=synthesis.benchmarks,
+            kinds=("python", "parquet"),
+            seeded=False,
+        ),
+        Stage(
+            name="clean_documents",
+            group="curation",
+            description="Documents that share no telling n-grams with a benchmark (Algorithm 1), and the evidence against the others.",
+            run="factory.curation.decontaminate:run",
+            section=curation.decontamination,
+            inputs=("unique_documents", "benchmarks"),
+            kinds=("python", "parquet"),
+            seeded=False,
+        ),
+        Stage(
+            name="seed_passages",
+            group="curation",
+            description="Passages of educational documents, scored for reasoning and factual content: what the teacher starts from.",
+            run="factory.curation.seeds:run",
+            section=curation.seeds,
+            inputs=("clean_documents",),
+            kinds=("python", "parquet"),
+            seeded=False,
+        ),
+        Stage(
+            name="question_bank",
+            group="curation",
+            description="Training problems with known answers, none of them a benchmark's.",
+            run="factory.synthesis.questions:run",
+            section=synthesis.question_bank,
+            inputs=("benchmarks",),
+            kinds=("python", "parquet"),
+            runtime={"teacher": synthesis.teacher.runtime()},
+        ),
+    ]
+
+
+def _source(name: str, recipe: Recipe) -> Stage:
+    source = recipe.sources[name]
+    where = source.path or "every Python installation"
+    return Stage(
+        name=f"raw_documents/{name}",
+        group="curation",
+        description=f"The source `{name}` as it came: {source.kind} from {where}, licence {source.license}.",
+        run="factory.curation.sources:run",
+        section=source,
+        kinds=("s3" if source.path.startswith("s3://") else "file", "parquet"),
+        seeded=False,
+        observe="factory.curation.sources:observe",
+    )

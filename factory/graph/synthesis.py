@@ -1,0 +1,44 @@
+"""What the teacher writes: rewrites, synthetic documents, conversations."""
+
+from factory.graph.stage import Stage
+from factory.recipe import Recipe
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """The synthesis group. Refusal data samples the midtrained model, so conversations wait for it."""
+    synthesis = recipe.synthesis
+    teacher = {"teacher": synthesis.teacher.runtime()}
+    who = f"the teacher {synthesis.teacher.model}" + (
+        " (a program, not a language model)" if synthesis.teacher.kind == "procedural" else ""
+    )
+    return [
+        Stage(
+            name="web_rewrites",
+            group="synthesis",
+            description=f"Seed passages and questions rewritten as exercises, discussions and threads by {who}.",
+            run="factory.synthesis.rewrites:run",
+            section=synthesis.web_rewrites,
+            inputs=("seed_passages", "question_bank"),
+            kinds=("python", "parquet"),
+            runtime=teacher,
+        ),
+        Stage(
+            name="synthetic_documents",
+            group="synthesis",
+            description=f"Exercises, worked answers, traced programs and reversed instructions by {who}; code is kept when it runs true.",
+            run="factory.synthesis.documents:run",
+            section=synthesis.synthetic_documents,
+            inputs=("seed_passages", "question_bank"),
+            kinds=("python", "parquet"),
+            runtime=teacher,
+        ),
+        Stage(
+            name="sft_conversations",
+            group="synthesis",
+            description="Chats for supervised fine-tuning: problems in three styles, instructions, identity, safety and honest refusals.",
+            run="factory.synthesis.conversations:run",
+            section=synthesis.sft_conversations,
+            inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks"),
+            kinds=("python", "parquet"),
+        ),
+    ]

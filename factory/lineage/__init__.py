@@ -1,0 +1,1 @@
+"""Questions about what was made: from what, by which code, at what cost, and what depends on it."""

@@ -1,0 +1,188 @@
+"""The recipe: one YAML file that describes a whole experiment, typed and checked before anything runs.
+
+Each room of the factory brings its own sections; this module puts them together, reads the file, and turns what pydantic
+finds wrong into one line that names the field, the value and the remedy.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from factory.cluster.config import ClusterConfig
+from factory.curation.config import DecontaminationConfig, DedupConfig, ExtractConfig, FilterConfig, SeedConfig, SourceConfig
+from factory.errors import SeedmillError
+from factory.evaluation.config import GateConfig, LongContextConfig, SafetyConfig
+from factory.preference.config import JudgeConfig, PivotalSearchConfig, RefusalConfig, RejectionConfig
+from factory.release.config import ReleaseConfig
+from factory.sampling.config import SamplingConfig
+from factory.settings import Section
+from factory.store.config import StoreConfig
+from factory.synthesis.config import SynthesisConfig
+from factory.tokens.config import PHI4_SHARES, BlendConfig, Cluster, LongDocuments, Shares, TokenizerConfig
+from factory.tokens.config import LongContextConfig as LongContextBlendConfig
+from factory.training.config import DpoConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
+
+NAME = r"^[a-z][a-z0-9_-]{0,40}$"
+
+
+class CurationSection(Section):
+    """From raw documents to clean ones and seeds."""
+
+    extract: ExtractConfig = ExtractConfig()
+    filter: FilterConfig = FilterConfig()
+    dedup: DedupConfig = DedupConfig()
+    decontamination: DecontaminationConfig = DecontaminationConfig()
+    seeds: SeedConfig = SeedConfig()
+
+
+class MixtureSection(Section):
+    """What the two mixtures are made of. Their sizes follow from the training stages that read them."""
+
+    shares: Shares = Field(default=PHI4_SHARES, description="share of pretraining tokens of each cluster (Table 5); they sum to 1")
+    synthetic_code_share: float = Field(default=0.5, ge=0, le=1, description="share of synthetic programs in the code cluster's bytes")
+    long_share: float = Field(default=0.3, ge=0, le=1, description="share of new long data in midtraining; the rest recalls pretraining")
+    upweight: int = Field(default=2, ge=1, description="how often the longest documents are seen for once of the others")
+    long: LongDocuments = LongDocuments()
+
+
+class TrainingSection(Section):
+    """The five training stages, one trainer."""
+
+    pretrain: PretrainConfig = PretrainConfig()
+    midtrain: MidtrainConfig = MidtrainConfig()
+    sft: SftConfig = SftConfig()
+    pivotal_dpo: DpoConfig = DpoConfig()
+    judged_dpo: DpoConfig = DpoConfig(start_from="pivotal_dpo_checkpoint", pairs="judged_pairs", beta=0.1)
+
+
+class PreferenceSection(Section):
+    """What makes preference pairs and refusals; `rejection` is the control arm of the ablation."""
+
+    refusals: RefusalConfig = RefusalConfig()
+    pivotal: PivotalSearchConfig = PivotalSearchConfig()
+    judge: JudgeConfig = JudgeConfig()
+    rejection: RejectionConfig = RejectionConfig()
+
+
+class EvaluationSection(Section):
+    """How every checkpoint is examined, and what a model must reach to be promoted."""
+
+    problems: int | None = Field(default=None, ge=1, description="take only the first so many benchmark problems; all of them when absent")
+    temperature: float = Field(default=1.0, gt=0, le=2, description="the temperature of the sampled run")
+    max_new_tokens: int = Field(default=96, ge=1, description="a completion is cut after so many tokens")
+    sampling: SamplingConfig = SamplingConfig()
+    long_context: LongContextConfig = LongContextConfig()
+    safety: SafetyConfig = SafetyConfig()
+    gate: GateConfig = GateConfig()
+
+
+class Recipe(Section):
+    """An experiment. Its name and the places where things lie and run never enter an artefact's identity."""
+
+    experiment: str = Field(pattern=NAME, description="the experiment's name: the first part of every asset key")
+    seed: int = Field(default=0, ge=0, description="the seed of everything that is drawn; `--seed` runs another")
+    store: StoreConfig = StoreConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    sources: dict[str, SourceConfig] = Field(min_length=1, description="the raw material, by name")
+    curation: CurationSection = CurationSection()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    mixture: MixtureSection = MixtureSection()
+    training: TrainingSection = TrainingSection()
+    preference: PreferenceSection = PreferenceSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    release: ReleaseConfig = ReleaseConfig()
+
+    @model_validator(mode="after")
+    def _layouts_hold_the_model(self) -> Self:
+        for name in type(self.training).model_fields:
+            try:
+                getattr(self.training, name).layout.check_model(self.training.pretrain.model)
+            except SeedmillError as error:
+                raise ValueError(f"training.{name}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _shares_have_sources(self) -> Self:
+        """A cluster of organic text without a source would be an empty shard, found out much later."""
+        for cluster in ("web", "acquired"):
+            if self.mixture.shares.get(cluster, 0) > 0 and cluster not in self.source_clusters.values():
+                raise ValueError(f"mixture.shares.{cluster} is {self.mixture.shares[cluster]}, but no source has cluster {cluster!r}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.experiment
+
+    @property
+    def workspace(self) -> Path:
+        """The folder of store, caches, job registry and orchestrator instance: SEEDMILL_HOME, or `.seedmill` here."""
+        return Path(os.environ.get("SEEDMILL_HOME", ".seedmill")).resolve()
+
+    @property
+    def source_clusters(self) -> dict[str, Cluster]:
+        """The cluster that each source's documents belong to."""
+        return {name: source.cluster for name, source in self.sources.items()}
+
+    @property
+    def pretraining_blend(self) -> BlendConfig:
+        """The mixture at the size that pretraining consumes."""
+        stage = self.training.pretrain
+        return BlendConfig(shares=self.mixture.shares, total_tokens=consumed(stage, stage.steps), sequence_length=stage.sequence_length)
+
+    @property
+    def long_context_blend(self) -> LongContextBlendConfig:
+        """The midtraining mixture at the size that midtraining consumes."""
+        stage, mixture = self.training.midtrain, self.mixture
+        return LongContextBlendConfig(
+            long_share=mixture.long_share,
+            recall=mixture.shares,
+            sources=self.source_clusters,
+            upweight=mixture.upweight,
+            total_tokens=consumed(stage, stage.steps),
+            sequence_length=stage.sequence_length,
+            long=mixture.long,
+        )
+
+
+def consumed(stage: TrainingConfig, steps: int) -> int:
+    """Tokens that so many steps of a stage process."""
+    return steps * stage.global_batch * stage.sequence_length
+
+
+def load(path: Path, seed: int | None = None) -> Recipe:
+    """Read and check a recipe. Another seed than the file's makes another experiment, named NAME-seedN.
+
+    Raises SeedmillError naming the field, the value and what is wrong with it.
+    """
+    data = _read(path)
+    if seed is not None and seed != data.get("seed", 0):
+        data |= {"seed": seed, "experiment": f"{data.get('experiment')}-seed{seed}"}
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise SeedmillError(f"{path}: {'; '.join(_explain(e) for e in error.errors())}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SeedmillError(f"recipe {path} cannot be read: {error.strerror}; recipes of this project lie in recipes/") from error
+    except yaml.YAMLError as error:
+        raise SeedmillError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise SeedmillError(f"recipe {path} holds {type(data).__name__}, not a mapping of sections")
+    return data
+
+
+def _explain(error: Any) -> str:
+    field = ".".join(str(part) for part in error["loc"]) or "recipe"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {field} (value {error['input']!r}): remove it or mend its spelling"
+    value = "" if isinstance(error["input"], dict) else f" (value {error['input']!r})"
+    return f"{field}{value}: {error['msg'].removeprefix('Value error, ')}"
