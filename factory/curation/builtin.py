@@ -72,7 +72,7 @@ def builtin_documents(source: SourceConfig) -> Iterator[RawDocument | Rejected]:
 
 
 def _topics() -> dict[str, str]:
-    from pydoc_data import topics  # noqa: PLC0415 - half a megabyte of text that only this source needs
+    from pydoc_data import topics
 
     return topics.topics
 

@@ -55,14 +55,14 @@ class FilterConfig(Section):
     min_confidence: float = Field(default=0.35, ge=0, le=1, description="least confidence of the language identification")
     min_characters: int = Field(default=80, ge=1, description="drop shorter documents")
     max_characters: int = Field(default=2_000_000, ge=1_000, description="drop longer documents")
-    min_compression_ratio: float = Field(default=1.1, ge=0, description="bytes over zlib bytes; random or encrypted data lies below")
+    min_compression_ratio: float = Field(default=1.1, ge=0, description="bytes over zlib bytes; random data and base64 lie below")
     max_compression_ratio: float = Field(default=12.0, gt=1, description="bytes over zlib bytes; endless repetition lies above")
-    max_repeated_ngrams: float = Field(default=0.6, gt=0, le=1, description="largest share of characters in repeated word 10-grams")
+    max_repeated_ngrams: float = Field(default=0.6, gt=0, le=1, description="largest share of word 10-grams that repeat an earlier one")
     max_symbol_fraction: float = Field(
-        default=0.35, gt=0, le=1, description="largest share of control, private and replacement characters, and of symbols in prose"
+        0.35, gt=0, le=1, description="largest share of symbols in prose, and of control or private characters in code"
     )
     annotations: int = Field(default=1_500, ge=20, description="how many documents the annotator labels to train the quality classifier")
-    min_quality: float = Field(default=0.1, ge=0, le=1, description="drop documents whose predicted chance of being educational is lower")
+    min_quality: float = Field(default=0.1, ge=0, le=1, description="drop documents of lower predicted grade (share of the top grade)")
 
 
 class DedupConfig(Section):
@@ -96,7 +96,7 @@ class DecontaminationConfig(Section):
 class SeedConfig(Section):
     """The two-stage choice of seeds (section 2.2): educational pages first, then passages that reason or state facts."""
 
-    min_educational: float = Field(default=0.5, ge=0, le=1, description="least quality of a page to be cut into passages")
+    min_educational: float = Field(default=0.5, ge=0, le=1, description="least quality of a document to be cut into passages")
     min_passage_characters: int = Field(default=300, ge=20, description="shortest passage")
     max_passage_characters: int = Field(default=2_000, ge=100, description="longest passage")
     min_reasoning: float = Field(default=0.3, ge=0, le=1, description="keep a passage with this reasoning score")

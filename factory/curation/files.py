@@ -163,7 +163,7 @@ class S3Prefix:
 
     @contextlib.contextmanager
     def _explained(self, entry: Entry | None = None) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow import, needed for S3 sources only
+        from botocore.exceptions import BotoCoreError, ClientError
 
         where = f"s3://{self.bucket}/{self._folder}{entry.path if entry else ''}"
         try:
@@ -185,6 +185,6 @@ _REMEDIES = {
 
 
 def _s3() -> Any:
-    import boto3  # noqa: PLC0415 - costs a third of a second, needed for S3 sources only
+    import boto3
 
     return boto3.client("s3")
