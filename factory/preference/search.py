@@ -42,6 +42,7 @@ class Pivot:
     tree: AnswerTree
     before: Node
     after: Node
+    log_prob: float
 
     @property
     def token(self) -> int:
@@ -95,7 +96,7 @@ class Branch:
         if abs(self.nodes[end].success - self.nodes[start].success) < rules.gap - TOLERANCE:
             return []
         if end - start == 1:
-            self.pivots.append(Pivot(self.tree, self.nodes[start], self.nodes[end]))
+            self.pivots.append(Pivot(self.tree, self.nodes[start], self.nodes[end], self.log_probs[start]))
             return []
         suspects = self.candidates(segment, rules.gap)
         if rules.prune and len(suspects) == 1:
@@ -127,7 +128,10 @@ def explore(branches: Sequence[Branch], rules: Rules, draw: Draw) -> Iterator[in
 
 
 def sample(nodes: Sequence[tuple[AnswerTree, Node]], samples: int, draw: Draw, *, reuse: bool) -> None:
-    """Bring every node to `samples` rollouts, in one call of the sampler."""
+    """Bring every node to `samples` rollouts, in one call of the sampler (none when nothing lacks)."""
+    nodes = [(tree, node) for tree, node in nodes if node.lacks(samples)]
+    if not nodes:
+        return
     requests = [SampleRequest((*tree.prompt, *node.prefix), node.lacks(samples)) for tree, node in nodes]
     for (tree, node), request, rollouts in zip(nodes, requests, draw(requests), strict=True):
         if len(rollouts) != request.count or not all(rollout.tokens for rollout in rollouts):

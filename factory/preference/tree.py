@@ -65,13 +65,14 @@ class Node:
 
 
 class AnswerTree:
-    """A question's prefixes. `grade` judges a whole answer; an answer is at most `longest` tokens long."""
+    """A question's prefixes. `grade` judges a whole answer, which ends with a token of `stop` or after `longest` tokens."""
 
-    def __init__(self, prompt: tuple[int, ...], grade: Grade, longest: int) -> None:
+    def __init__(self, prompt: tuple[int, ...], grade: Grade, *, longest: int, stop: tuple[int, ...]) -> None:
         self.prompt = prompt
         self.root = Node(())
         self._grade = grade
         self._longest = longest
+        self._stop = stop
 
     def insert(self, answer: Completion) -> list[Node]:
         """Make every prefix of `answer` a node; returns them, from the empty prefix to the whole answer."""
@@ -81,6 +82,11 @@ class AnswerTree:
             nodes.append(node.children.setdefault(token, Node((*node.prefix, token))))
         nodes[-1].verdict = self._grade(answer.tokens)
         return nodes
+
+    def apart(self, prefix: tuple[int, ...]) -> Node:
+        """A prefix outside of the tree, for samples that no earlier decision has seen."""
+        ended = bool(prefix) and (prefix[-1] in self._stop or len(prefix) >= self._longest)
+        return Node(prefix, verdict=self._grade(prefix) if ended else None)
 
     def grade(self, node: Node, rollout: Completion) -> bool:
         """Whether the answer that `rollout` completes from `node` is right.
