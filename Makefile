@@ -1,0 +1,46 @@
+# Everything a user types. The first target that needs it makes .venv from the lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+READY := $(VENV)/.ready
+
+.PHONY: model smoke ablation ui test lint types lock clean
+
+model: $(READY)
+	$(BIN)/factory run --recipe recipes/laptop.yaml $(if $(SEED),--seed $(SEED))
+
+smoke: $(READY)
+	$(BIN)/factory run --recipe recipes/smoke.yaml
+
+ablation: $(READY)
+	$(BIN)/factory run --recipe recipes/laptop.yaml --group ablation $(if $(SEED),--seed $(SEED))
+
+ui: $(READY)
+	$(BIN)/python -m assets.ui
+
+test: $(READY) lint types
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(READY)
+	$(BIN)/basedpyright
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 13) else f"error: Python {v[0]}.{v[1]} is not supported: use 3.11 or 3.12 (make PYTHON=python3.11 ...)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# Resolve the lock anew. torch is left out: its build (CPU, CUDA) is the index's choice, and so are its hashes.
+lock: $(READY)
+	$(BIN)/python docker/lock.py
+
+clean:
+	rm -rf $(VENV) .seedmill
