@@ -12,6 +12,15 @@ from factory.settings import Section
 
 Cluster = Literal["web", "web_rewrites", "synthetic", "code", "acquired"]
 
+FEEDS: dict[Cluster, tuple[str, ...]] = {
+    "web": ("clean_documents",),
+    "web_rewrites": ("web_rewrites",),
+    "synthetic": ("synthetic_documents",),
+    "code": ("clean_documents", "synthetic_documents"),
+    "acquired": ("clean_documents",),
+}
+"""The inputs of `token_shards/CLUSTER`, beside the tokenizer."""
+
 
 def _sums_to_one(shares: dict[Cluster, float]) -> dict[Cluster, float]:
     total = math.fsum(shares.values())
