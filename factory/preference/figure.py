@@ -65,10 +65,11 @@ def _curve(trajectory: Trajectory) -> str:
     points = [(round(i * step, 1), round(HEIGHT * (1 - p), 1)) for i, p in enumerate(trajectory.success)]
     line = " ".join(f"{x},{y}" for x, y in points)
     dots = "".join(f'<circle cx="{points[i + 1][0]}" cy="{points[i + 1][1]}" r="5"/>' for i in trajectory.pivots())
+    frame = "".join(f'<line x1="0" y1="{y}" x2="{WIDTH}" y2="{y}" stroke="#d0d7de"/>' for y in (0, HEIGHT))
+    names = ((-20, 4, "1"), (-20, HEIGHT + 4, "0"), (0, HEIGHT + 22, "tokens of the answer"))
+    labels = "".join(f'<text x="{x}" y="{y}">{name}</text>' for x, y, name in names)
     return (
-        f'<svg viewBox="-40 -12 {WIDTH + 60} {HEIGHT + 40}" role="img" aria-label="p(success) by token">'
-        f'<line x1="0" y1="{HEIGHT}" x2="{WIDTH}" y2="{HEIGHT}" stroke="#d0d7de"/><line x1="0" y1="0" x2="{WIDTH}" y2="0" stroke="#d0d7de"/>'
-        f'<text x="-20" y="4">1</text><text x="-20" y="{HEIGHT + 4}">0</text><text x="0" y="{HEIGHT + 22}">tokens of the answer</text>'
+        f'<svg viewBox="-40 -12 {WIDTH + 60} {HEIGHT + 40}" role="img" aria-label="p(success) along the answer">{frame}{labels}'
         f'<polyline points="{line}" fill="none" stroke="#0969da" stroke-width="2"/>{dots}</svg>'
     )
 

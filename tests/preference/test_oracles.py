@@ -1,0 +1,103 @@
+import string
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.preference.oracles import answer_is_correct, final_answer, multiple_choice, number, numeric, plurality
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Start: 5\n1. gain 3: 5 + 3 = 8\nAnswer: 8", "8"),
+        ("Answer: 7\nNo, wait.\nAnswer: 8", "8"),
+        ("Answer: 7. Answer: 8", "8"),
+        ("Answer: 8.", "8"),
+        ("**Answer:** `8`", "8"),
+        ("answer: 08", "8"),
+        ("Answer: 1,200", "1200"),
+        ("Answer: -3", "−3"),
+        ("Answer: -$5", "-5"),
+        ("Answer: 0.5", "1/2"),
+        ("Answer: 50%", "0.5"),
+        ("Answer: 2e3", "2000"),
+        (r"so \boxed{\frac{3}{4}}", "0.75"),
+        (r"Answer: $\boxed{12}$", "12"),
+        (r"\boxed{f(\{1, 2\})}", r"f(\{1, 2\})"),
+        ("4 + 4 = 8\n#### 8", "8"),
+        ("Answer: (B) the second", "B"),
+        ("Answer: functools", "functools"),
+        ("Answer:  two   words ", "two words"),
+    ],
+)
+def test_right_answers_in_tricky_forms_are_right(text: str, answer: str) -> None:
+    assert answer_is_correct(text, answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Answer: 8\nAnswer: 7", "8"),
+        ("5 + 3 = 8", "8"),
+        ("Answer:", "8"),
+        ("Answer: 8\nAnswer:", "8"),
+        ("Answer: 88", "8"),
+        ("Answer: 8 apples and 3 pears", "8"),
+        ("Answer: 8.0000001", "8"),
+        ("Answer: 3/0", "3"),
+        (r"\boxed{8", "8"),
+        (r"Answer: 8 \boxed{7}", "8"),
+        ("Answer: Bees", "B"),
+        ("Answer: A", "B"),
+        ("Answer: 1e99999999999", "8"),
+        ("Answer: itertools", "functools"),
+        ("Answer: " + "9" * 100_000, "8"),
+    ],
+)
+def test_wrong_unstated_and_malformed_answers_are_wrong(text: str, answer: str) -> None:
+    assert not answer_is_correct(text, answer)
+
+
+@given(st.integers(-(10**9), 10**9), st.text(alphabet=string.ascii_letters + " \n=+", max_size=40))
+def test_any_integer_stated_last_is_read_back_whatever_comes_before(value: int, before: str) -> None:
+    assert answer_is_correct(f"{before}\nAnswer: {value}", str(value))
+    assert answer_is_correct(f"{before}\nAnswer: {value:,}", str(value))
+    assert not answer_is_correct(f"{before}\nAnswer: {value + 1}", str(value))
+
+
+@given(st.fractions(max_denominator=10**6))
+def test_fractions_are_compared_exactly(value: Fraction) -> None:
+    assert number(f"{value.numerator}/{value.denominator}") == value
+    assert numeric(f"{value.numerator * 3}/{value.denominator * 3}", str(value))
+    assert not numeric(str(value + Fraction(1, 10**9)), str(value))
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_an_oracle(text: str) -> None:
+    assert isinstance(answer_is_correct(f"Answer: {text}", text), bool)
+    assert number(text) is None or isinstance(number(text), Fraction)
+    assert final_answer(text) != ""
+
+
+@pytest.mark.parametrize(("given_", "same"), [("B", True), ("(B)", True), ("B.", True), ("B) blue", True), ("Blue", False), ("A", False)])
+def test_a_choice_is_its_letter(given_: str, same: bool) -> None:
+    assert multiple_choice(given_, "B") is same
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["8", "8.0", "7"], "8"),
+        (["8", "8", "8"], None),
+        (["1", "2", "3"], None),
+        (["1", "1", "2", "2"], None),
+        (["1", "1", None, None, None], "1"),
+        ([None, None], None),
+        ([], None),
+        (["Ada", "Ada", "Alan"], "Ada"),
+    ],
+)
+def test_a_plurality_informs_only_between_agreement_and_chaos(answers: list[str | None], expected: str | None) -> None:
+    assert plurality(answers) == expected
