@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import DOMNode, HTMLTree
 
 from factory.context import Context
 from factory.curation.config import ExtractConfig
@@ -56,19 +56,22 @@ def html_text(html: str, *, main_content: bool = True) -> str:
 
 
 def _write_out_equations(tree: HTMLTree) -> None:
-    for annotation in tree.document.query_selector_all(TEX_ANNOTATION):
+    document = tree.document
+    if document is None:
+        return
+    for annotation in document.query_selector_all(TEX_ANNOTATION):
         equation = annotation.closest("math")
         if equation is not None:
-            display = equation.getattr("display") == "block"
-            equation.replace_with(tree.create_text_node(_tex(annotation.text, display=display)))
-    for script in tree.document.query_selector_all(TEX_SCRIPT):
-        display = "mode=display" in script.getattr("type")
-        script.replace_with(tree.create_text_node(_tex(script.text, display=display)))
+            _replace(tree, equation, annotation.text or "", display=equation.getattr("display") == "block")
+    for script in document.query_selector_all(TEX_SCRIPT):
+        _replace(tree, script, script.text or "", display="mode=display" in (script.getattr("type") or ""))
 
 
-def _tex(source: str, *, display: bool) -> str:
+def _replace(tree: HTMLTree, node: DOMNode, tex: str, *, display: bool) -> None:
     mark = "$$" if display else "$"
-    return f"{mark}{source.strip()}{mark}"
+    text = tree.create_text_node(f"{mark}{tex.strip()}{mark}")
+    if text is not None:
+        node.replace_with(text)
 
 
 def normalised(text: str) -> str:

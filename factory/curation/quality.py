@@ -19,7 +19,8 @@ TOP_GRADE = 5.0
 FEATURES = 1 << 16
 
 _REASONS = re.compile(
-    r"\b(because|therefore|thus|hence|since|so that|if|when|unless|otherwise|whereas|although|means|implies|note that|in order to|must|should)\b"
+    r"\b(because|therefore|thus|hence|since|so that|if|when|unless|otherwise|whereas|although|means|implies|"
+    r"note that|in order to|must|should)\b"
 )
 _EXAMPLES = re.compile(r"\b(for example|for instance|e\.g\.|such as|example|consider)|>>> ")
 _SENTENCE = re.compile(r"(?:[\w`'\"(),:;/*-]+[ \n]+){6,}[\w`'\"()*-]+[.!?:](?:\s|$)")

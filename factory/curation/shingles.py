@@ -1,6 +1,7 @@
 """Words and word n-grams as 64-bit numbers, the same on every machine (Python's own `hash` is salted)."""
 
 import re
+from collections.abc import Iterable
 from zlib import crc32
 
 import numpy as np
@@ -21,11 +22,16 @@ def word_hashes(text: str) -> Hashes:
 def ngram_hashes(words: Hashes, size: int) -> Hashes:
     """A number for every run of `size` words, in which their order counts; shape (max(words - size + 1, 0),)."""
     count = max(len(words) - size + 1, 0)
-    result = np.zeros(count, dtype=np.uint64)
-    for offset in range(size):
-        result = (result + words[offset : offset + count]) * np.uint64(MULTIPLIER)
-        result ^= result >> np.uint64(29)
-    return result
+    return mixed([words[offset : offset + count] for offset in range(size)])
+
+
+def mixed(columns: Iterable[Hashes]) -> Hashes:
+    """One number for each row of equally long columns; their order counts."""
+    result = np.uint64(0)
+    for column in columns:
+        result = (column + result) * np.uint64(MULTIPLIER)
+        result = result ^ (result >> np.uint64(29))
+    return np.asarray(result, dtype=np.uint64)
 
 
 def shingles(text: str, size: int) -> Hashes:
