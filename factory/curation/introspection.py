@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+DOCUMENTED = (property, classmethod, staticmethod)
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -62,7 +63,8 @@ def _public(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 def _described(name: str, item: Any) -> Iterator[tuple[str, str]]:
     text = getattr(item, "__doc__", None)
-    if isinstance(text, str):
+    # A constant's docstring is that of its type.
+    if isinstance(text, str) and (inspect.isclass(item) or inspect.isroutine(item) or isinstance(item, DOCUMENTED)):
         yield name, f"{name}{_signature(item)}\n\n{inspect.cleandoc(text)}"
 
 

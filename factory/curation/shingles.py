@@ -1,7 +1,6 @@
 """Words and word n-grams as 64-bit numbers, the same on every machine (Python's own `hash` is salted)."""
 
 import re
-from collections.abc import Iterable
 from zlib import crc32
 
 import numpy as np
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 
 WORD = re.compile(r"\w+")
-MULTIPLIER = 0x9E3779B97F4A7C15
-"""Odd, so that no word's number is lost in the products; the golden ratio's 64 bits spread small numbers well."""
+FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+"""Two odd multipliers, so that no bit of a number is lost and the order of a pair counts."""
 
 
 def word_hashes(text: str) -> Hashes:
@@ -21,17 +20,21 @@ def word_hashes(text: str) -> Hashes:
 
 def ngram_hashes(words: Hashes, size: int) -> Hashes:
     """A number for every run of `size` words, in which their order counts; shape (max(words - size + 1, 0),)."""
-    count = max(len(words) - size + 1, 0)
-    return mixed([words[offset : offset + count] for offset in range(size)])
+    if len(words) < size:
+        return np.zeros(0, dtype=np.uint64)
+    width, hashes = 1, words
+    while width < size:
+        # Two runs that overlap where size is no power of two: as many steps as size has bits, not words.
+        step = min(width, size - width)
+        hashes = combined(hashes[:-step], hashes[step:])
+        width += step
+    return hashes
 
 
-def mixed(columns: Iterable[Hashes]) -> Hashes:
-    """One number for each row of equally long columns; their order counts."""
-    result = np.uint64(0)
-    for column in columns:
-        result = (column + result) * np.uint64(MULTIPLIER)
-        result = result ^ (result >> np.uint64(29))
-    return np.asarray(result, dtype=np.uint64)
+def combined(left: Hashes, right: Hashes) -> Hashes:
+    """One number for each pair of numbers, in which their order counts."""
+    product = left * FIRST + right * SECOND
+    return product ^ (product >> np.uint64(29))
 
 
 def shingles(text: str, size: int) -> Hashes:

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from rensa import RMinHash
 
 from factory.curation.config import DedupConfig
-from factory.curation.shingles import Hashes, jaccard, mixed, shingles
+from factory.curation.shingles import Hashes, combined, jaccard, shingles
 
 SIGNATURE_SEED = 20_241_212
 """Fixed: which pairs are compared must not depend on the experiment."""
@@ -69,7 +70,7 @@ class NearDuplicates:
         ends = np.cumsum([0, *map(len, sets)], dtype=np.uint64)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), ends, config.bands * config.rows, SIGNATURE_SEED)
         signature = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(sets), config.bands, config.rows)
-        return mixed(np.moveaxis(signature, 2, 0))
+        return reduce(combined, np.moveaxis(signature, 2, 0))
 
     def _verified(self, index: int, candidates: Counter[int]) -> Match | None:
         ranked = sorted(candidates, key=lambda other: (-candidates[other], other))
