@@ -1,0 +1,160 @@
+"""The way of one record: back to the documents and sources that it was made from, forward to the checkpoints that saw it.
+
+Every record names its parents, so the records themselves are the graph. DuckDB reads ids and parents straight from the
+artefacts' Parquet files; the walk goes level by level, since two records may come to have the same text and so form a circle.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from factory.context import Input
+from factory.errors import SeedmillError
+from factory.records import BASE_FIELDS
+from factory.store.base import Store
+from factory.store.manifest import Manifest
+
+TRAINED_ON = ("index", "conversations", "pairs")
+"""The outputs that a trainer reads: a shard's index from document to record, chats, preference pairs."""
+COLUMNS = tuple(field.name for field in BASE_FIELDS if field.name != "text")
+SHOWN = ("source", "locator", "license", "kind", "created_by")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A set of records in an artefact; `key` is its column of record ids."""
+
+    manifest: Manifest
+    output: str
+    files: list[str]
+    key: str
+
+    @property
+    def feeds_training(self) -> bool:
+        """Whether a checkpoint that reads this artefact is trained on these records."""
+        return self.output in TRAINED_ON
+
+
+def trace(store: Store, manifests: list[Manifest], record: str) -> dict[str, Any]:
+    """Where a record came from and what it fed, within `manifests` (upstream first), as JSON.
+
+    `record` is an id or the beginning of one. Raises SeedmillError when no record, or more than one, begins so.
+    """
+    places = find_places(store, manifests)
+    own = [place for place in places if place.key == "id"]
+    db = _load(own)
+    found = _resolve(db, record, len(own))
+    above, below = _walk(db, found, "child", "parent"), _walk(db, found, "parent", "child")
+    known = _describe(db, own, [found, *above, *below])
+    held = {found, *below}
+    return {
+        "record": {**known[found], "text": _text(db, own, found)},
+        "ancestors": [{**known[name], "depth": depth} for name, depth in above.items()],
+        "descendants": [{**known[name], "depth": depth} for name, depth in below.items()] + _artifacts(db, manifests, places, held),
+    }
+
+
+def find_places(store: Store, manifests: Iterable[Manifest]) -> list[Place]:
+    """The record sets that a trace goes through. Checkpoints hold none, and their weights need not be fetched for it."""
+    found = []
+    for manifest in manifests:
+        if any(output.kind == "checkpoint" for output in manifest.outputs):
+            continue
+        records = [output for output in manifest.outputs if output.kind == "records" and output.rows]
+        folder = Input(manifest.asset, manifest.version, manifest.digest, store.outputs(manifest)) if records else None
+        for output in records:
+            assert folder is not None
+            parts = folder.parts(output.name)
+            names = pq.read_schema(parts[0]).names
+            if set(COLUMNS) <= set(names) or (output.name in TRAINED_ON and "record" in names):
+                key = "id" if "parents" in names else "record"
+                found.append(Place(manifest, output.name, [str(part) for part in parts], key))
+    return found
+
+
+def _load(places: list[Place]) -> duckdb.DuckDBPyConnection:
+    """A database with `records` (all base columns but the text, and the number of their place) and `edges`."""
+    if not places:
+        raise SeedmillError("no artefact of this experiment holds records yet: run `factory run` first")
+    db = duckdb.connect()
+    db.execute("SET enable_progress_bar = false")
+    selects = [f"SELECT {number} AS place, {', '.join(COLUMNS)} FROM read_parquet(?)" for number in range(len(places))]  # noqa: S608
+    db.execute(f"CREATE TABLE records AS {' UNION ALL '.join(selects)}", [place.files for place in places])
+    db.execute("CREATE TABLE edges AS SELECT DISTINCT unnest(parents) AS parent, id AS child FROM records")
+    return db
+
+
+def _resolve(db: duckdb.DuckDBPyConnection, prefix: str, places: int) -> str:
+    rows = db.execute("SELECT DISTINCT id FROM records WHERE starts_with(id, ?) ORDER BY id = ? DESC, id LIMIT 4", [prefix, prefix])
+    found = [name for (name,) in rows.fetchall()]
+    if not found or not prefix:
+        raise SeedmillError(f"no record has an id that begins with {prefix!r} in the {places} record sets of this experiment")
+    if len(found) > 1 and found[0] != prefix:
+        raise SeedmillError(f"more than one record id begins with {prefix!r}, among them {', '.join(found[:3])}: give more digits")
+    return found[0]
+
+
+def _walk(db: duckdb.DuckDBPyConnection, start: str, near: str, far: str) -> dict[str, int]:
+    """Every id that can be reached over the edges from their `near` end to their `far` end, with its distance."""
+    depths = {start: 0}
+    level = [start]
+    while level:
+        rows = db.execute(f"SELECT DISTINCT {far} FROM edges WHERE {near} IN (SELECT unnest(?)) ORDER BY 1", [level])  # noqa: S608
+        depth = depths[level[0]] + 1
+        level = [name for (name,) in rows.fetchall() if name not in depths]
+        depths |= dict.fromkeys(level, depth)
+    del depths[start]
+    return depths
+
+
+def _describe(db: duckdb.DuckDBPyConnection, places: list[Place], ids: list[str]) -> dict[str, dict[str, Any]]:
+    """What is known of each id, from the first place that holds it, and the names of all the artefacts that do."""
+    columns = ", ".join(f"first({name} ORDER BY place)" for name in SHOWN)
+    query = f"SELECT id, list(DISTINCT place ORDER BY place), {columns} FROM records WHERE id IN (SELECT unnest(?)) GROUP BY id"  # noqa: S608
+    # every id has an entry: a parent may lie outside of what this experiment holds
+    known: dict[str, dict[str, Any]] = {name: {"type": "record", "id": name, **dict.fromkeys(SHOWN), "assets": []} for name in ids}
+    for name, numbers, *values in db.execute(query, [ids]).fetchall():
+        assets = dict.fromkeys(places[number].manifest.asset for number in numbers)
+        known[name] |= {**dict(zip(SHOWN, values, strict=True)), "assets": list(assets)}
+    return known
+
+
+def _text(db: duckdb.DuckDBPyConnection, places: list[Place], record: str) -> str:
+    place = _only(db.execute("SELECT min(place) FROM records WHERE id = ?", [record]))
+    return _only(db.execute("SELECT first(text) FROM read_parquet(?) WHERE id = ?", [places[place].files, record]))
+
+
+def _artifacts(db: duckdb.DuckDBPyConnection, manifests: list[Manifest], places: list[Place], ids: set[str]) -> list[dict[str, Any]]:
+    """The shards and other training sets that hold one of the records, then the checkpoints trained on them or made from those."""
+    db.execute("CREATE TABLE held AS SELECT unnest(?) AS id", [sorted(ids)])
+    shards = [shard for place in places if place.feeds_training and (shard := _training_set(db, place))]
+    reached = {(shard["asset"], shard["version"]) for shard in shards}
+    checkpoints = []
+    for manifest in manifests:
+        through = sorted({u.asset for u in manifest.inputs if (u.asset, u.version) in reached})
+        if through and any(output.kind == "checkpoint" for output in manifest.outputs):
+            reached.add((manifest.asset, manifest.version))
+            checkpoints.append({"type": "checkpoint", "asset": manifest.asset, "version": manifest.version, "through": through})
+    return [*shards, *checkpoints]
+
+
+def _training_set(db: duckdb.DuckDBPyConnection, place: Place) -> dict[str, Any] | None:
+    source = "read_parquet(?) AS part JOIN held ON held.id ="
+    documents = _only(db.execute(f"SELECT count(*) FROM {source} part.{place.key}", [place.files]))  # noqa: S608
+    if not documents:
+        return None
+    manifest = place.manifest
+    found = {"type": "training set", "asset": manifest.asset, "version": manifest.version, "output": place.output, "documents": documents}
+    if place.key == "record":
+        found["tokens"] = int(_only(db.execute(f"SELECT sum(part.tokens) FROM {source} part.record", [place.files])))  # noqa: S608
+    return found
+
+
+def _only(rows: duckdb.DuckDBPyConnection) -> Any:
+    """The one value of a query that always gives one."""
+    row = rows.fetchone()
+    assert row is not None
+    return row[0]
