@@ -1,0 +1,1 @@
+"""The factory as a Dagster graph: thin over `factory`, which knows nothing of it."""

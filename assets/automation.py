@@ -1,0 +1,76 @@
+"""When the factory runs by itself: once a week, and when a source changed. Both start switched off.
+
+Both launch a run over what is out of date and nothing else; inside the run, an asset whose inputs come out with the same
+digests as before is reused, so a changed file that changes no document trains nothing again.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.builder import asset_key
+from factory.digest import json_digest
+from factory.experiment import Experiment
+from resources.factory import FactoryResource
+
+SUNDAY_NIGHT = "0 3 * * 0"
+SECONDS_BETWEEN_LOOKS = 600
+
+
+def out_of_date(experiment: Experiment) -> list[str]:
+    """The assets that were made once and are stale or pending, in the order that data flows.
+
+    One that waits for an asset which was never made is left out: a run of what went stale cannot make it.
+    """
+    ready: set[str] = set()
+    chosen: list[str] = []
+    for state in experiment.states():
+        if state.state == "fresh":
+            ready.add(state.asset)
+        elif state.state != "missing" and ready.issuperset(experiment.stage(state.asset).inputs):
+            ready.add(state.asset)
+            chosen.append(state.asset)
+    return chosen
+
+
+def source_versions(experiment: Experiment) -> dict[str, str]:
+    """The version of every source as it lies there now."""
+    observed = {name: experiment.observe(stage) for name, stage in experiment.stages.items()}
+    return {name: version for name, version in observed.items() if version is not None}
+
+
+def weekly(experiment: str, job: str) -> dg.ScheduleDefinition:
+    """Each Sunday night, rebuild what went stale."""
+
+    @dg.schedule(job_name=job, cron_schedule=SUNDAY_NIGHT, name="weekly", description="Rebuild what went stale, each Sunday at 03:00 UTC.")
+    def schedule(factory: FactoryResource) -> dg.RunRequest | dg.SkipReason:
+        names = out_of_date(factory.experiment)
+        if not names:
+            return dg.SkipReason("nothing that was made once is out of date")
+        return dg.RunRequest(asset_selection=[asset_key(experiment, name) for name in names])
+
+    return schedule
+
+
+def watch_sources(experiment: str, job: str) -> dg.SensorDefinition:
+    """Look at the sources every ten minutes, and rebuild what their change made stale."""
+
+    @dg.sensor(
+        job_name=job,
+        name="watch_sources",
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        description="Rebuild what a changed source folder or prefix made stale.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, factory: FactoryResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        seen = json_digest(source_versions(factory.experiment))
+        if context.cursor == seen:
+            yield dg.SkipReason("no source changed since the last look")
+            return
+        names = out_of_date(factory.experiment)
+        if names:
+            yield dg.RunRequest(run_key=seen, asset_selection=[asset_key(experiment, name) for name in names])
+        else:
+            yield dg.SkipReason("the sources hold nothing that is not built yet")
+        context.update_cursor(seen)
+
+    return sensor

@@ -1,0 +1,89 @@
+"""Asset checks: what must hold before anything downstream may read an asset, and what an audit looks at again later."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from factory.experiment import Experiment
+from factory.graph.stage import Stage
+from factory.store.manifest import Manifest
+from resources.factory import FactoryResource
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a check passed, and the figures it went by."""
+
+    passed: bool
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check on the manifest that a stage has just committed; a failed one keeps everything downstream from running."""
+
+    name: str
+    description: str
+    judge: Callable[[Experiment, Manifest], Verdict]
+    applies: Callable[[Stage], bool] = lambda _: True
+
+    def spec(self, key: dg.AssetKey) -> dg.AssetCheckSpec:
+        """The check as Dagster declares it."""
+        return dg.AssetCheckSpec(self.name, asset=key, description=self.description, blocking=True)
+
+    def result(self, key: dg.AssetKey, experiment: Experiment, manifest: Manifest) -> dg.AssetCheckResult:
+        """The check as Dagster records it."""
+        verdict = self.judge(experiment, manifest)
+        return dg.AssetCheckResult(passed=verdict.passed, asset_key=key, check_name=self.name, metadata=verdict.figures)
+
+
+def _accounts(_: Experiment, manifest: Manifest) -> Verdict:
+    counts = manifest.counts
+    dropped = sum(counts.dropped.values())
+    return Verdict(counts.read == counts.kept + dropped, {"read": counts.read, "kept": counts.kept, "dropped": dropped})
+
+
+def _holds_something(_: Experiment, manifest: Manifest) -> Verdict:
+    rows = {output.name: output.rows for output in manifest.outputs if output.rows is not None}
+    main = next(iter(rows.values()), None)
+    return Verdict(main is None or main > 0, {"rows": rows})
+
+
+def _holds_pairs(_: Experiment, manifest: Manifest) -> Verdict:
+    rows = manifest.output("pairs").rows or 0
+    return Verdict(rows > 0, {"pairs": rows})
+
+
+def _may_be_released(experiment: Experiment, manifest: Manifest) -> Verdict:
+    gate = json.loads((experiment.store.outputs(manifest) / "gate.json").read_bytes())
+    return Verdict(gate["passed"], {"gate": dg.MetadataValue.json(gate)})
+
+
+ACCOUNTED = Check("records_accounted", "Records read = records kept + records dropped by reason.", _accounts)
+NOT_EMPTY = Check("not_empty", "The stage left records for those that follow.", _holds_something)
+HAS_PAIRS = Check(
+    "has_pairs", "There is at least one preference pair to train on.", _holds_pairs, lambda stage: stage.name.endswith("_pairs")
+)
+
+
+PROMOTED = Check("promotion_gate", "The last checkpoint may be released.", _may_be_released, lambda stage: stage.name == "promotion_gate")
+
+
+def audit(stage: Stage, key: dg.AssetKey) -> dg.AssetChecksDefinition:
+    """Hash the stored outputs again and compare with the manifest: run on its own, it finds bit rot and tampering."""
+
+    @dg.asset_check(
+        asset=key,
+        name="outputs_intact",
+        description="Every stored output file still has the bytes that its manifest says.",
+    )
+    def outputs_intact(factory: FactoryResource) -> dg.AssetCheckResult:
+        manifest = factory.experiment.latest(stage.name)
+        problems = factory.experiment.store.verify(manifest)
+        figures = {"version": manifest.version, "bytes": manifest.bytes, "problems": problems}
+        return dg.AssetCheckResult(passed=not problems, metadata=figures)
+
+    return outputs_intact

@@ -1,0 +1,119 @@
+"""One run of the factory from the command line: `python -m assets.run RECIPE`, over the same instance as the web UI.
+
+Dagster executes the run in this process. What it does is told in a file of JSON lines that a live view can tail; standard
+error gets one line for each thing that went wrong.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import dagster as dg
+import typer
+from dagster import DagsterEventType
+
+from assets.builder import asset_key
+from assets.definitions import EVERYTHING, definitions
+from assets.instance import PROCESS, open_instance, process_tag, reap
+from factory.errors import SeedmillError
+from factory.experiment import Experiment
+from factory.graph import default_selection
+from factory.job import TERMINATED, USER_ERROR
+from factory.recipe import load
+
+FAILED = 1
+
+
+def choose(experiment: Experiment, words: list[str]) -> list[str]:
+    """The assets that a selection names, in the order that data flows.
+
+    A word is an asset, a group, or either with a leading `+` for everything upstream of it too. No words: the default run.
+    """
+    if not words:
+        return default_selection(experiment.stages)
+    chosen: set[str] = set()
+    for word in words:
+        name = word.removeprefix("+")
+        group = {stage.name for stage in experiment.stages.values() if stage.group == name}
+        found = group or {experiment.stage(name).name}
+        chosen |= _with_upstream(experiment, found) if word.startswith("+") else found
+    return [name for name in experiment.stages if name in chosen]
+
+
+def _with_upstream(experiment: Experiment, names: set[str]) -> set[str]:
+    """`names` and all that they are made from; stages come in topological order, so one pass backwards is enough."""
+    wanted = set(names)
+    for stage in reversed(experiment.stages.values()):
+        if stage.name in wanted:
+            wanted.update(stage.inputs)
+    return wanted
+
+
+def execute(recipe: Path, seed: int | None, select: list[str], rebuild: list[str], events: Path | None) -> int:
+    """Materialize a selection of a recipe's assets and return the exit status; what failed is told on standard error."""
+    experiment = Experiment.open(load(recipe, seed))
+    again = {experiment.stage(name).name for name in rebuild}
+    names = {*choose(experiment, select), *again}
+    instance = open_instance(experiment.workspace)
+    reap(instance)
+    job = definitions(recipe, seed).resolve_job_def(EVERYTHING)
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[asset_key(experiment.name, name) for name in experiment.stages if name in names],
+        raise_on_error=False,
+        tags={PROCESS: process_tag()},
+        run_config=_run_config(recipe, seed, sorted(again), events),
+    )
+    for event in result.filter_events(lambda event: event.event_type is DagsterEventType.STEP_FAILURE):
+        sys.stderr.write(f"error: {_explain(event)}\n")
+    return _status(instance, result)
+
+
+def _run_config(recipe: Path, seed: int | None, rebuild: list[str], events: Path | None) -> dict[str, Any]:
+    """The settings of the factory for one run; Dagster's own console lines are left to the web UI."""
+    factory = {"recipe": str(recipe), "rebuild": rebuild, "events": str(events or "")}
+    if seed is not None:
+        factory["seed"] = seed
+    return {"resources": {"factory": {"config": factory}}, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _explain(event: dg.DagsterEvent) -> str:
+    """A user's mistake as its one line; a fault of ours with its traceback."""
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    if error is None or error.cls_name == "DagsterExecutionInterruptedError":
+        return f"{event.step_key} was interrupted; run again to go on from its last finished part"
+    return error.message.strip() if error.cls_name == "DagsterAssetCheckFailedError" else error.to_string()
+
+
+def _status(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> int:
+    run = instance.get_run_by_id(result.run_id)
+    if run and run.status is dg.DagsterRunStatus.CANCELED:
+        return TERMINATED
+    return 0 if result.success else FAILED
+
+
+def main(
+    recipe: Annotated[Path, typer.Argument(help="The recipe file.")],
+    seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
+    select: Annotated[list[str] | None, typer.Option(help="An asset or a group; `+NAME` takes what it is made from too.")] = None,
+    rebuild: Annotated[list[str] | None, typer.Option(help="An asset to build again from nothing and compare.")] = None,
+    events: Annotated[Path | None, typer.Option(help="Append what happens to this file as lines of JSON.")] = None,
+) -> None:
+    """Run the factory over a recipe."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        status = execute(recipe, seed, select or [], rebuild or [], events)
+    except SeedmillError as error:
+        sys.stderr.write(f"error: {error}\n")
+        status = USER_ERROR
+    except KeyboardInterrupt:
+        status = TERMINATED
+    raise typer.Exit(status)
+
+
+if __name__ == "__main__":
+    typer.run(main)

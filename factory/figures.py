@@ -1,0 +1,123 @@
+"""Pictures of an artefact, from its manifest and its small outputs: what a person looks at before any number.
+
+Each function returns a PNG, or None where the artefact holds nothing of the kind. Drawn without a display and without
+pyplot, whose global state a long-lived server would fill up.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0969da", "#d1681d", "#8c959f"
+SIZE = (5.6, 3.2)
+DPI = 90
+MOST_BARS = 14
+
+
+def drops(manifest: Manifest) -> bytes | None:
+    """Records kept, and dropped by reason."""
+    counts = manifest.counts
+    if not counts.dropped:
+        return None
+    figure, axes = _canvas("records", "")
+    _bars(axes, {"kept": counts.kept, **dict(sorted(counts.dropped.items(), key=lambda item: -item[1]))}, first=BLUE)
+    return _png(figure)
+
+
+def languages(manifest: Manifest) -> bytes | None:
+    """Documents by language, the most frequent first."""
+    histogram: Mapping[str, int] = manifest.metrics.get("language_histogram", {})
+    if not histogram:
+        return None
+    figure, axes = _canvas("documents (log scale)", "")
+    _bars(axes, histogram)
+    axes.set_xscale("log")
+    return _png(figure)
+
+
+def quality(manifest: Manifest) -> bytes | None:
+    """Documents by predicted quality, from a histogram of bin edges and counts."""
+    histogram = manifest.metrics.get("quality_histogram")
+    if not histogram:
+        return None
+    figure, axes = _canvas("predicted quality", "documents")
+    axes.stairs(histogram["counts"], histogram["edges"], fill=True, color=BLUE)
+    return _png(figure)
+
+
+def mixture(folder: Path) -> bytes | None:
+    """Tokens of each cluster of a blend, allocated beside unique, with the epochs that follow."""
+    if not (folder / "blend.json").exists():
+        return None
+    clusters = json.loads((folder / "blend.json").read_bytes())["clusters"]
+    figure, axes = _canvas("tokens", "")
+    places = range(len(clusters))
+    axes.barh([p - 0.2 for p in places], [c["allocated"] for c in clusters], 0.38, color=BLUE, label="seen in training")
+    axes.barh([p + 0.2 for p in places], [c["tokens"] for c in clusters], 0.38, color=GREY, label="unique")
+    axes.set_yticks(list(places), [f"{c['name']} ({c['epochs']:.2g} epochs)" for c in clusters])
+    axes.invert_yaxis()
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def loss(folder: Path) -> bytes | None:
+    """The training loss by step, and the validation loss where it was measured, from `metrics.jsonl`."""
+    if not (folder / "metrics.jsonl").exists():
+        return None
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if line.strip()]
+    figure, axes = _canvas("step", "loss")
+    for name, colour, style in (("loss", BLUE, "-"), ("validation_loss", ORANGE, "o-")):
+        points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=name.replace("_", " "), linewidth=1.2, markersize=3)
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def accuracy(rows: Sequence[tuple[str, float, float, float]]) -> bytes | None:
+    """Shares with their intervals, one (label, share, low, high) a line, in the order given."""
+    if not rows:
+        return None
+    figure, axes = _canvas("share of problems solved, 95 % interval", "")
+    places = list(range(len(rows)))
+    shares = [share for _, share, _, _ in rows]
+    below, above = [max(0.0, share - low) for _, share, low, _ in rows], [max(0.0, high - share) for _, share, _, high in rows]
+    axes.errorbar(shares, places, xerr=[below, above], fmt="o", color=BLUE, ecolor=GREY, capsize=3)
+    axes.set_yticks(places, [label for label, *_ in rows])
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    return _png(figure)
+
+
+def _bars(axes: "Axes", values: Mapping[str, int | float], first: str = GREY) -> None:
+    shown = list(values.items())[:MOST_BARS]
+    colours = [first, *[GREY] * (len(shown) - 1)]
+    bars = axes.barh([name for name, _ in shown], [value for _, value in shown], color=colours)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+
+
+def _canvas(x: str, y: str) -> tuple["Figure", "Axes"]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()

@@ -1,0 +1,1 @@
+"""The doors between Dagster and the factory."""
