@@ -28,7 +28,6 @@ class ShardWriter:
         self.tokens = 0
         self._folder = folder
         self._lengths: list[int] = []
-        self._pointers: list[int] = []
 
     @property
     def documents(self) -> int:
@@ -46,11 +45,12 @@ class ShardWriter:
             (self._folder / "data.idx").write_bytes(self._index())
 
     def add(self, ids: Sequence[int], copies: int = 1) -> range:
-        """Append a document and return its indices; further copies point to the same bytes, so up-weighting costs no disk."""
-        pointer = self._stream.tell()
-        self._stream.write(np.asarray(ids, dtype=self.dtype).tobytes())
+        """Append a document, as many times as it shall weigh, and return its indices.
+
+        Copies repeat the bytes: Megatron's own tools compute every pointer from the lengths before it.
+        """
+        self._stream.write(np.asarray(ids, dtype=self.dtype).tobytes() * copies)
         first = self.documents
-        self._pointers += [pointer] * copies
         self._lengths += [len(ids)] * copies
         self.tokens += len(ids) * copies
         return range(first, self.documents)
@@ -58,5 +58,7 @@ class ShardWriter:
     def _index(self) -> bytes:
         documents = np.arange(self.documents + 1, dtype=np.int64)
         head = HEADER + struct.pack("<QBQQ", VERSION, CODES[self.dtype], self.documents, len(documents))
-        lengths, pointers = np.asarray(self._lengths, dtype=np.int32), np.asarray(self._pointers, dtype=np.int64)
-        return head + lengths.tobytes() + pointers.tobytes() + documents.tobytes()
+        lengths = np.asarray(self._lengths, dtype=np.int32)
+        ends = np.cumsum(lengths, dtype=np.int64) * np.dtype(self.dtype).itemsize
+        pointers = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+        return head + lengths.tobytes() + pointers.astype(np.int64).tobytes() + documents.tobytes()

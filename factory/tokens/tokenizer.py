@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from factory.digest import canonical_json
 from factory.errors import SeedmillError
 
-EOD, IM_START, IM_END, IM_SEP = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_sep|>"
+EOD, IM_START, IM_END, IM_SEP, PAD = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|pad|>"
 ROLES = ("system", "user", "assistant")
 
 Message = Mapping[str, str]
@@ -33,7 +33,6 @@ class TokenizerSpec(BaseModel):
     kind: Literal["trained", "cl100k_base"]
     pattern: str
     vocab_size: int
-    pad_token: str
     special_tokens: dict[str, int]
     unused_tokens: dict[str, int]
 
@@ -71,7 +70,7 @@ class Tokenizer:
     @property
     def pad(self) -> int:
         """The id that fills a batch; distinct from every id that a model may produce."""
-        return self.spec.special_tokens[self.spec.pad_token]
+        return self.spec.special_tokens[PAD]
 
     @property
     def im_start(self) -> int:

@@ -11,12 +11,11 @@ import tiktoken
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from factory.errors import SeedmillError
-from factory.tokens.tokenizer import EOD, IM_END, IM_SEP, IM_START, TokenizerSpec
+from factory.tokens.tokenizer import EOD, IM_END, IM_SEP, IM_START, PAD, TokenizerSpec
 from factory.tokens.tokenizer import Tokenizer as SeedmillTokenizer
 
 NUMBER = r" ?\p{N}{1,2}"
 TRAINED_PATTERN = rf"'(?:[sdmt]|ll|ve|re)| ?\p{{L}}+|{NUMBER}| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)|\s+"
-PAD = "<|pad|>"
 TRAINED_CONTROL = (EOD, IM_START, IM_END, IM_SEP, PAD)
 
 CL100K_PATTERN = (
@@ -25,7 +24,6 @@ CL100K_PATTERN = (
 )
 """GPT-4's pattern in the form that Hugging Face's regex engine reads alike; tiktoken's own needs possessive quantifiers."""
 CL100K_VOCAB = 100_352
-CL100K_PAD = "<|dummy_85|>"
 CL100K_CONTROL = {
     EOD: 100257,
     "<|fim_prefix|>": 100258,
@@ -35,8 +33,9 @@ CL100K_CONTROL = {
     IM_END: 100265,
     IM_SEP: 100266,
     "<|endofprompt|>": 100276,
-    CL100K_PAD: 100349,
+    PAD: 100349,
 }
+"""Phi-4's ids; its released padding token is `<|dummy_85|>`, which has this id."""
 
 
 def trained(texts: Iterable[str], vocab_size: int, padded_multiple: int) -> SeedmillTokenizer:
@@ -48,7 +47,6 @@ def trained(texts: Iterable[str], vocab_size: int, padded_multiple: int) -> Seed
         kind="trained",
         pattern=TRAINED_PATTERN,
         vocab_size=padded,
-        pad_token=PAD,
         special_tokens=control,
         unused_tokens=_unused(ranks, control, padded),
     )
@@ -71,7 +69,6 @@ def cl100k() -> SeedmillTokenizer:
         kind="cl100k_base",
         pattern=CL100K_PATTERN,
         vocab_size=CL100K_VOCAB,
-        pad_token=CL100K_PAD,
         special_tokens=CL100K_CONTROL,
         unused_tokens=_unused(ranks, CL100K_CONTROL, CL100K_VOCAB),
     )
@@ -116,7 +113,7 @@ def from_byte_level(token: str) -> bytes:
 
 def _unused(ranks: dict[bytes, int], control: dict[str, int], vocab_size: int) -> dict[str, int]:
     """A name for every id below `vocab_size` that has none: `<|dummy_N|>`, numbered upwards as Phi-4 does."""
-    taken = {*ranks.values(), *(number for name, number in control.items() if name != CL100K_PAD)}
+    taken = {*ranks.values(), *(number for name, number in control.items() if name != PAD)}
     holes = [number for number in range(vocab_size) if number not in taken]
     named = {f"<|dummy_{index}|>": number for index, number in enumerate(holes)}
-    return {name: number for name, number in named.items() if name not in control}
+    return {name: number for name, number in named.items() if number != control[PAD]}

@@ -72,12 +72,12 @@ def test_megatron_itself_would_have_written_the_same_bytes(tmp_path):
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
-def test_copies_are_documents_of_their_own_on_the_same_bytes(tmp_path):
+def test_copies_are_documents_of_their_own(tmp_path):
     with ShardWriter(tmp_path / "shard", 1024) as shard:
         assert [list(shard.add([1, 2])), list(shard.add([3, 4, 5], copies=2)), list(shard.add([6]))] == [[0], [1, 2], [3]]
     dataset = _megatron(tmp_path / "shard")
     assert [dataset[index].tolist() for index in range(4)] == [[1, 2], [3, 4, 5], [3, 4, 5], [6]]
-    assert (tmp_path / "shard" / "data.bin").stat().st_size == 2 * 6
+    assert (tmp_path / "shard" / "data.bin").stat().st_size == 2 * dataset.sequence_lengths.sum()
 
 
 def test_a_writer_that_fails_leaves_no_index(tmp_path):
