@@ -15,13 +15,14 @@ import torch
 
 from factory.errors import SeedmillError
 from factory.sampling.api import Completion, SampleRequest, SamplingSettings, Usage
-from factory.sampling.cache import Cache, Prompts
+from factory.sampling.cache import Cache, Prompts, whole_steps
 from factory.sampling.draw import draw, streams, uniforms
 from factory.sampling.model import Phi3
 
 CHUNK_ROWS = 64
 CHUNK_TOKENS = 16_384
 COMPACT_BELOW = 0.75
+PROMPT_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class LocalSampler:
         for chunk in chunks([sequences[index] for index in order]):
             rows = [sequences[order[number]] for number in chunk]
             hidden, _, _ = self._prefill(rows)
-            logits = self.model.logits(hidden[:, :-1]).div_(temperature)
+            logits = self.model.logits(hidden).div_(temperature)[:, :-1]
             targets = padded(rows)[:, 1:, None]
             values = (logits.gather(-1, targets) - logits.logsumexp(-1, keepdim=True))[..., 0].tolist()
             for number, row, value in zip(chunk, rows, values, strict=True):
@@ -104,11 +105,10 @@ class _Round:
         self.waiting = 0  # number of the next job to admit
         self.upcoming = chunks(prompts)
         self.chunk: Prompts | None = None
-        size = min(sampler.slots, len(jobs))
+        size = min(sampler.slots, whole_steps(len(jobs)))
         shape = sampler.model.shape
-        length = max(map(len, prompts), default=0) + settings.max_new_tokens
         self.cache = Cache.empty(
-            layers=shape.layers, slots=size, kv_heads=shape.kv_heads, head_dim=shape.head_dim, length=length, dtype=sampler.model.dtype
+            layers=shape.layers, slots=size, kv_heads=shape.kv_heads, head_dim=shape.head_dim, dtype=sampler.model.dtype
         )
         self.logits = torch.zeros(size, shape.vocab)
         self.positions = torch.zeros(size, dtype=torch.int64)
@@ -124,7 +124,7 @@ class _Round:
         while True:
             self._admit()
             self._compact()
-            if not len(self.owner):
+            if not self.owner.size:
                 return
             drawn, log_probs = draw(self.logits, self.settings, uniforms(self.keys, self.lengths))
             rows = torch.arange(len(drawn))
@@ -172,15 +172,17 @@ class _Round:
         self.waiting += len(jobs)
 
     def _compact(self) -> None:
-        active = np.flatnonzero(self.owner >= 0)
-        if len(active) and len(active) > COMPACT_BELOW * len(self.owner):
+        active = int((self.owner >= 0).sum())
+        size = min(whole_steps(active), len(self.owner))
+        if size > COMPACT_BELOW * len(self.owner) or not self.owner.size:
             return
-        where = torch.from_numpy(active)
-        self.cache.compact(where)
+        kept = np.argsort(self.owner < 0, kind="stable")[:size]
+        where = torch.from_numpy(kept)
+        self.cache.compact(where, int(self.positions.max()) + 1)
         for name in ("logits", "positions", "tokens", "log_probs"):
             setattr(self, name, getattr(self, name)[where])
         for name in ("lengths", "keys", "owner"):
-            setattr(self, name, getattr(self, name)[active])
+            setattr(self, name, getattr(self, name)[kept])
 
 
 def plan(requests: Sequence[SampleRequest]) -> tuple[list[tuple[int, ...]], list[Job]]:
@@ -201,8 +203,8 @@ def chunks(sequences: Sequence[tuple[int, ...]]) -> Iterator[range]:
 
 
 def padded(rows: Sequence[tuple[int, ...]]) -> torch.Tensor:
-    """Token ids [B, T], padded on the right with id 0: a causal model never sees what stands after a token."""
-    tokens = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    """Token ids [B, T], T a multiple of 8, padded on the right with id 0: a causal model never sees what stands after a token."""
+    tokens = np.zeros((len(rows), whole_steps(max(map(len, rows)), PROMPT_STEP)), dtype=np.int64)
     for number, row in enumerate(rows):
         tokens[number, : len(row)] = row
     return torch.from_numpy(tokens)

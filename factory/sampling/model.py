@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
 
 from factory.errors import SeedmillError
-from factory.sampling.cache import Cache
+from factory.sampling.cache import Cache, whole_steps
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,12 @@ class Phi3:
 
         Returns logits [S, vocab], float32.
         """
-        slots, width = len(tokens), int(positions.max()) + 1
+        slots = len(tokens)
+        cache.reach(int(positions.max()) + 1)
         kv_heads, head_dim, rows = self.shape.kv_heads, self.shape.head_dim, torch.arange(len(tokens))
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
-        unseen = torch.arange(width) > positions[:, None]
-        mask = torch.zeros(slots, width, dtype=self.dtype).masked_fill_(unseen, float("-inf"))
+        unseen = torch.arange(cache.length) > positions[:, None]
+        mask = torch.zeros(slots, cache.length, dtype=self.dtype).masked_fill_(unseen, float("-inf"))
         mask = mask.repeat_interleave(kv_heads, 0)[:, None]
         hidden = F.embedding(tokens, self.embedding)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
@@ -136,8 +137,8 @@ class Phi3:
             keys[rows, :, :, positions] = rotate(k, cos, sin)
             values[rows, :, positions] = v
             q = (rotate(q, cos, sin) * head_dim**-0.5).reshape(slots * kv_heads, -1, head_dim)
-            scores = torch.baddbmm(mask, q, keys.flatten(0, 1)[..., :width])
-            mixed = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, :width])
+            scores = torch.baddbmm(mask, q, keys.flatten(0, 1))
+            mixed = torch.bmm(scores.softmax(-1), values.flatten(0, 1))
             hidden = self._mlp(layer, hidden + F.linear(mixed.view(slots, -1), layer.attention_out))
         return self.logits(hidden)
 
@@ -166,7 +167,7 @@ def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.T
 
 def _rotations(shape: Shape, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     inverse = shape.rope_base ** (-torch.arange(0, shape.rope_dim, 2, dtype=torch.float32) / shape.rope_dim)
-    angles = torch.outer(torch.arange(shape.positions, dtype=torch.float32), inverse)
+    angles = torch.outer(torch.arange(whole_steps(shape.positions), dtype=torch.float32), inverse)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
