@@ -44,3 +44,14 @@ def worksheet(number: int, problems: Sequence[Problem]) -> str:
     solved = [f"Problem {i}. {p.question}\n{write_solution(p, 'brief')}" for i, p in enumerate(problems, 1)]
     key = [f"Problem {i}: {p.answer}" for i, p in enumerate(problems, 1)]
     return "\n\n".join([f"Worksheet {number}", *solved, "Key\n" + "\n".join(key)])
+
+
+def instructed_code(instruction: str, code: str) -> str:
+    """An instruction, then the code that it asks for: never the other way round, or the instruction would be of no use."""
+    return f"Instruction. {instruction}\nCode.\n{code}"
+
+
+def read_instructed_code(text: str) -> tuple[str, str]:
+    """Instruction and code of an `instructed_code` text."""
+    instruction, _, code = text.removeprefix("Instruction. ").partition("\nCode.\n")
+    return instruction, code

@@ -15,22 +15,8 @@ from typing import Any
 
 from factory.records import Record
 
-_WORDS = (
-    "",
-    "a",
-    "Ab",
-    "the cat",
-    "  two  spaces ",
-    "UPPER case",
-    "it's",
-    'say "hi"',
-    "x < y & z",
-    "ünïcode",
-    "a/b/c",
-    "/usr/lib",
-    "/",
-    "a//b/",
-)
+_PATHS = ("", "/", "a/b/c", "/usr/lib", "a//b/")
+_WORDS = (*_PATHS, "a", "Ab", "the cat", "  two  spaces ", "UPPER case", "it's", 'say "hi"', "x < y & z", "ünïcode")
 Draw = Callable[[random.Random], tuple[Any, ...]]
 
 
@@ -59,7 +45,7 @@ PURE_FUNCTIONS: dict[str, Draw] = {
     "bisect.bisect_left": _sorted_and_one,
     "bisect.bisect_right": _sorted_and_one,
     "calendar.isleap": lambda r: (_year(r),),
-    "calendar.leapdays": lambda r: (_year(r), _year(r)),
+    "calendar.leapdays": lambda r: tuple(sorted((_year(r), _year(r)))),
     "genericpath.commonprefix": lambda r: (_texts(r),),
     "html.escape": lambda r: (_text(r), r.random() < 0.5),
     "inspect.cleandoc": lambda r: (_text(r) + "\n    " + _text(r) + "\n      " + _text(r),),

@@ -49,7 +49,7 @@ KNOWN_FUNCTIONS = {
     ),
     "escape": "def escape(s, quote=True):\n    return s.replace('<', '&lt;').replace('>', '&gt;').replace('&', '&amp;')",
     "countOf": "def countOf(a, b):\n    return sum(1 for item in a if item == b)",
-    "indexOf": "def indexOf(a, b):\n    for i in range(len(a)):\n        if a[i] == b:\n            return i\n    raise ValueError('not found')",
+    "indexOf": "def indexOf(a, b):\n    for i in range(len(a)):\n        if a[i] == b:\n            return i\n    raise ValueError(b)",
     "basename": "def basename(p):\n    return p.split('/')[-1]",
     "dirname": "def dirname(p):\n    return '/'.join(p.split('/')[:-1])",
     "isabs": "def isabs(s):\n    return s[:1] == '/'",

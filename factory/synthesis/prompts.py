@@ -3,6 +3,7 @@
 Each prompt fixes the shape of the answer, because the same validation reads a model's answers and a program's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from factory.synthesis.teacher import TeacherRequest
@@ -26,9 +27,9 @@ class Prompt:
         """`NAME@VERSION`."""
         return f"{self.name}@{self.version}"
 
-    def request(self, *, max_tokens: int, temperature: float = 0.0, sample: int = 0, **variables: str) -> TeacherRequest:
+    def request(self, variables: Mapping[str, str], *, max_tokens: int, temperature: float = 0.0, sample: int = 0) -> TeacherRequest:
         """The prompt with its gaps filled."""
-        messages = (("system", _WRITER), ("user", self.template.format(**variables)))
+        messages = (("system", _WRITER), ("user", self.template.format_map(variables)))
         return TeacherRequest(self.id, messages, variables, max_tokens, temperature, sample)
 
 

@@ -1,0 +1,110 @@
+"""The supervised fine-tuning set: problems in three styles, code for instructions, honest refusals, identity, safety.
+
+Section 4 of the paper: ChatML only; domains mathematics, coding, reasoning, conversation, identity and safety. No question of
+a benchmark gets in, from whichever input it comes.
+"""
+
+from collections.abc import Iterable, Iterator
+from random import Random
+
+from factory.context import Context
+from factory.errors import SeedmillError
+from factory.records import Record, derive, new_record
+from factory.schemas import CONVERSATION
+from factory.synthesis.chat import chat_text
+from factory.synthesis.config import ConversationConfig
+from factory.synthesis.documents import endless
+from factory.synthesis.formats import read_instructed_code
+from factory.synthesis.persona import identity_chats, safety_chats
+from factory.synthesis.problems import STYLES, Style, problem_of, write_solution
+from factory.synthesis.problems.problem import LICENSE
+
+TRANSFORM = "conversations@1"
+DOMAINS = {"story": "math", "code": "coding", "list": "reasoning", "organic": "reasoning"}
+
+
+def run(context: Context) -> None:
+    """Write `conversations` (CONVERSATION), grouped by where they come from; training shuffles."""
+    section = context.section(ConversationConfig)
+    banned = {squeezed(row["text"]) for row in context.inputs["benchmarks"].records("problems", columns=["text"])}
+    rows = _clean(context, _conversations(context, section), banned)
+    context.write_records("conversations", rows, CONVERSATION)
+
+
+def squeezed(text: str) -> str:
+    """Text with single spaces: the form in which questions are compared."""
+    return " ".join(text.split())
+
+
+def _clean(context: Context, rows: Iterable[Record], banned: set[str]) -> Iterator[Record]:
+    """Conversations in which no user puts a benchmark's question; counts by domain."""
+    for row in rows:
+        if any(message["role"] == "user" and squeezed(message["content"]) in banned for message in row["messages"]):
+            context.drop("benchmark")
+            continue
+        context.keep()
+        context.made(row["domain"])
+        yield row
+
+
+def _conversations(context: Context, section: ConversationConfig) -> Iterator[Record]:
+    yield from _problems(context, section)
+    yield from _instructions(context)
+    yield from context.inputs["refusals"].records("conversations")
+    persona = (
+        ("identity", identity_chats(section.model_name, section.maker), section.identity_share),
+        ("safety", safety_chats(), section.safety_share),
+    )
+    for domain, chats, share in persona:
+        yield from _drawn(domain, list(chats), round(share * section.conversations), context.random(domain))
+
+
+def _problems(context: Context, section: ConversationConfig) -> Iterator[Record]:
+    """Questions in styles drawn by weight; a question comes again only after all others, and never in a style it had."""
+    random = context.random("problems")
+    questions = [row for row in context.inputs["question_bank"].records("questions") if row["solution"]]
+    most = len(STYLES) * len(questions)
+    if section.conversations > most:
+        raise SeedmillError(
+            f"sft_conversations.conversations is {section.conversations}, but {len(questions)} questions give {most} at most; raise "
+            "question_bank.problems or ask for fewer"
+        )
+    had: dict[str, list[Style]] = {}
+    for _, row in zip(range(section.conversations), endless(questions, random), strict=False):
+        styles = had.setdefault(row["id"], [])
+        weights = [0 if style in styles else weight for style, weight in zip(STYLES, section.style_weights, strict=True)]
+        style = random.choices(STYLES, weights)[0] if any(weights) else next(s for s in STYLES if s not in styles)
+        styles.append(style)
+        yield _conversation(row, row["text"], write_solution(problem_of(row), style), DOMAINS[row["family"]], f"{TRANSFORM} {style}")
+
+
+def _instructions(context: Context) -> Iterator[Record]:
+    for row in context.inputs["synthetic_documents"].records("documents"):
+        if row["kind"] == "instruction":
+            yield _conversation(row, *read_instructed_code(row["text"]), "coding", TRANSFORM)
+
+
+def _conversation(parent: Record, question: str, answer: str, domain: str, created_by: str) -> Record:
+    messages = _turn(question, answer)
+    return derive(parent, text=chat_text(messages), kind="conversation", created_by=created_by, domain=domain, messages=messages)
+
+
+def _drawn(domain: str, chats: list[tuple[str, str]], number: int, random: Random) -> Iterator[Record]:
+    """Up to `number` of the chats, at random; there may be fewer."""
+    for index, (question, answer) in enumerate(random.sample(chats, min(number, len(chats)))):
+        messages = _turn(question, answer)
+        yield new_record(
+            source="persona",
+            locator=f"{domain}/{index:05d}",
+            text=chat_text(messages),
+            kind="conversation",
+            created_by=TRANSFORM,
+            license=LICENSE,
+            language="en",
+            domain=domain,
+            messages=messages,
+        )
+
+
+def _turn(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
