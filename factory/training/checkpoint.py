@@ -1,0 +1,119 @@
+"""Megatron's distributed checkpoints: saved at one layout, loaded at any; and their content read back without any ranks.
+
+A checkpoint folder holds model, optimiser, schedule and counters. The data position is the step counter alone.
+"""
+
+import queue
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+
+from factory.digest import canonical_json, tensors_digest
+from factory.training.megatron import (
+    HAS_GPU,
+    MegatronOptimizer,
+    OptimizerParamScheduler,
+    TorchDistSaveShardedStrategy,
+    dist_checkpointing,
+    filesystem_async,
+    parallel_state,
+)
+from factory.training.model import unwrap
+from factory.training.optimizer import prepare_for_loading
+
+MODEL_PREFIX = "model."
+
+
+@dataclass
+class Counters:
+    """How far training is: steps taken (skipped ones too), tokens seen, and steps skipped in all and in a row."""
+
+    step: int = 0
+    tokens: int = 0
+    skipped: int = 0
+    bad_in_a_row: int = 0
+
+
+def save(
+    folder: Path, model: torch.nn.Module, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters
+) -> None:
+    """Write a checkpoint into an existing empty folder; every rank calls it.
+
+    Megatron collects its writers' results through a queue that belongs to a spawned manager process, which imports all of
+    torch (2 CPU-seconds a save); writers that are joined before the queue is read need no more than a plain queue.
+    """
+    filesystem_async._results_queue = queue.Queue()
+    state = _model_state(model) | _optimizer_state(model, optimizer, loading=False)
+    state |= {"scheduler": scheduler.state_dict(), "counters": asdict(counters)}
+    strategy = TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1)
+    dist_checkpointing.save(state, str(folder), strategy, content_metadata={"distrib_optim_sharding_type": "fully_reshardable"})
+
+
+def load(folder: Path, model: torch.nn.Module, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler) -> Counters:
+    """Restore everything that `save` wrote, at this job's layout; every rank calls it."""
+    prepare_for_loading(optimizer)
+    state = _model_state(model) | _optimizer_state(model, optimizer, loading=True)
+    state |= {"scheduler": None, "counters": None}
+    loaded: dict[str, Any] = dist_checkpointing.load(state, str(folder))  # type: ignore[assignment]
+    unwrap(model).load_state_dict(_without_prefix(loaded["model"]))
+    optimizer.load_state_dict(loaded["optimizer"])
+    scheduler.load_state_dict(loaded["scheduler"])
+    return Counters(**loaded["counters"])
+
+
+def load_weights(folder: Path, model: torch.nn.Module) -> None:
+    """Take over the weights of another stage's checkpoint, before an optimiser copies them; every rank calls it."""
+    loaded: dict[str, Any] = dist_checkpointing.load(_model_state(model), str(folder))  # type: ignore[assignment]
+    unwrap(model).load_state_dict(_without_prefix(loaded["model"]))
+
+
+def tensors(folder: Path, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """The whole, unsharded tensors of a checkpoint whose names start with `prefix`, sorted by name, one in memory at a time."""
+    reader = FileSystemReader(folder)
+    entries = reader.read_metadata().state_dict_metadata
+    for name in sorted(entries):
+        entry = entries[name]
+        if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata):
+            tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
+            load_tensors({name: tensor}, storage_reader=reader, no_dist=True)
+            yield name, tensor
+
+
+def digest(folder: Path, counters: Counters) -> str:
+    """The digest of a checkpoint's content: model and optimiser tensors and counters, whatever the files' layout."""
+
+    def entries() -> Iterator[tuple[str, str, tuple[int, ...], bytes]]:
+        for name, tensor in tensors(folder):
+            yield name, str(tensor.dtype), tuple(tensor.shape), tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        yield "~counters", "json", (), canonical_json(asdict(counters))
+
+    return tensors_digest(entries())
+
+
+def _metadata() -> dict[str, Any]:
+    return {
+        "distrib_optim_sharding_type": "fully_reshardable",
+        "distrib_optim_fully_reshardable_mem_efficient": not HAS_GPU,
+        "chained_optim_avoid_prefix": True,
+        "singleton_local_shards": False,
+        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
+    }
+
+
+def _model_state(model: torch.nn.Module) -> dict[str, Any]:
+    return {"model": unwrap(model).sharded_state_dict(prefix=MODEL_PREFIX, metadata=_metadata())}
+
+
+def _optimizer_state(model: torch.nn.Module, optimizer: MegatronOptimizer, *, loading: bool) -> dict[str, Any]:
+    sharded = unwrap(model).sharded_state_dict(metadata=_metadata())
+    return {"optimizer": optimizer.sharded_state_dict(sharded, is_loading=loading, metadata=_metadata())}
+
+
+def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(MODEL_PREFIX): value for name, value in state.items()}

@@ -1,0 +1,42 @@
+"""Midtraining: the context extended by a raised rotary base, on naturally long documents and recall (Phi-4 report, section 3.3)."""
+
+from dataclasses import replace
+
+from factory.context import Context
+from factory.training import stage
+from factory.training.blend import BlendRows, Shard, cluster_shards
+from factory.training.config import MidtrainConfig
+from factory.training.distributed import joined
+from factory.training.objectives import NextToken
+from factory.training.outputs import Vocabulary
+
+LONG = "long_context_blend"
+
+
+def run(context: Context) -> None:
+    """Inputs: tokenizer, the parent, long_context_blend, pretraining_blend, token_shards/*. Outputs: as in pretraining."""
+    section = context.section(MidtrainConfig)
+    vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
+    shape = parent.shape.model_copy(update={"rope_base": section.rope_base})
+    with joined(section.layout, context.seed("weights")):
+        rows = BlendRows(
+            context,
+            long_and_recall(context),
+            rows=section.steps * section.global_batch,
+            length=section.sequence_length,
+            eod=vocabulary.eod,
+            vocab_size=vocabulary.size,
+        )
+        gpt = stage.build(section, shape, vocabulary, parent)
+        objective = NextToken(vocabulary.eod if section.mask_documents else None)
+        stage.train(context, section, shape, gpt, vocabulary, rows=rows, objective=objective, steps=section.steps, parent=parent)
+
+
+def long_and_recall(context: Context) -> list[Shard]:
+    """The long documents with their share, then the clusters of pretraining in their old proportions for the rest."""
+    source = context.inputs[LONG]
+    share = float(source.json("blend.json")["long_share"])
+    recall = cluster_shards(context, context.inputs["pretraining_blend"])
+    total = sum(shard.share for shard in recall)
+    long = Shard(LONG, source.file("long") / "data", share)
+    return [long, *(replace(shard, share=(1 - share) * shard.share / total) for shard in recall)]

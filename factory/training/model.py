@@ -1,0 +1,133 @@
+"""The model: a Megatron-core GPT of the Phi-3/Phi-4 family, with Transformer Engine layers on a GPU and local ones without."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from factory.training.attention import ScaledDotProductAttention
+from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.megatron import (
+    DEVICE,
+    HAS_GPU,
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    Float16Module,
+    GPTModel,
+    TransformerBlockSubmodules,
+    TransformerConfig,
+    finalize_model_grads,
+    get_gpt_layer_local_spec,
+    get_gpt_layer_with_transformer_engine_spec,
+    get_num_layers_to_build,
+    parallel_state,
+)
+
+
+class RMSNorm(torch.nn.RMSNorm):
+    """Torch's RMSNorm; the mark on its weight is all that Megatron needs to sum its gradient under sequence parallelism."""
+
+    def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: Any) -> None:
+        super().__init__(hidden_size, eps=eps)
+        self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
+
+
+def build(model: ModelConfig, training: TrainingConfig, vocab_size: int) -> DistributedDataParallel:
+    """The model of this rank with fresh weights, wrapped for mixed precision and data parallelism."""
+    config = transformer_config(model, training)
+    gpt: torch.nn.Module = GPTModel(
+        config=config,
+        transformer_layer_spec=_layers(config),
+        vocab_size=vocab_size,
+        max_sequence_length=training.sequence_length,
+        pre_process=parallel_state.is_pipeline_first_stage(),
+        post_process=parallel_state.is_pipeline_last_stage(),
+        position_embedding_type="rope",
+        rotary_base=model.rope_base,  # type: ignore[arg-type]
+        share_embeddings_and_output_weights=False,
+    ).to(DEVICE)
+    _initialise_head(gpt, model)
+    if config.bf16:
+        gpt = Float16Module(config, gpt)
+    wrapped = DistributedDataParallel(
+        config,
+        DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=training.layout.distributed_optimizer),
+        gpt,
+    )
+    config.finalize_model_grads_func = finalize_model_grads
+    return wrapped
+
+
+def unwrap(module: torch.nn.Module) -> GPTModel:
+    """The bare model under its wrappers; checkpoints are taken from it, because wrappers prefix every name."""
+    while hasattr(module, "module"):
+        module = module.module  # type: ignore[assignment]
+    assert isinstance(module, GPTModel)
+    return module
+
+
+def transformer_config(model: ModelConfig, training: TrainingConfig) -> TransformerConfig:
+    """Megatron's view of the two sections; fusions are Transformer Engine's and wait for a GPU."""
+    layout, bf16 = training.layout, training.precision == "bf16"
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    recompute = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1} if layout.recompute else {}
+    return TransformerConfig(
+        num_layers=model.layers,
+        hidden_size=model.hidden_size,
+        num_attention_heads=model.attention_heads,
+        num_query_groups=model.kv_heads,
+        ffn_hidden_size=model.ffn_hidden_size,
+        normalization="RMSNorm",
+        layernorm_epsilon=model.norm_epsilon,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        init_method_std=model.init_std,
+        embedding_init_method_std=model.embedding_std,
+        use_cpu_initialization=not HAS_GPU,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=bf16,
+        calculate_per_token_loss=True,
+        gradient_accumulation_fusion=False,
+        bias_dropout_fusion=HAS_GPU,
+        bias_activation_fusion=HAS_GPU,
+        masked_softmax_fusion=HAS_GPU,
+        apply_rope_fusion=HAS_GPU,
+        cross_entropy_loss_fusion=HAS_GPU,
+        batch_p2p_comm=HAS_GPU,
+        tensor_model_parallel_size=layout.tensor,
+        pipeline_model_parallel_size=layout.pipeline,
+        context_parallel_size=layout.context,
+        sequence_parallel=layout.sequence_parallel,
+        **recompute,
+        **_fp8(training.fp8),
+    )
+
+
+def _fp8(recipe: str) -> dict[str, Any]:
+    """Transformer Engine's FP8 settings; `delayed` scales by the largest of the last 1,024 steps' maxima."""
+    if recipe == "none":
+        return {}
+    settings: dict[str, Any] = {"fp8": "e4m3" if recipe == "blockwise" else "hybrid", "fp8_recipe": recipe}
+    if recipe == "delayed":
+        settings |= {"fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
+    return settings
+
+
+def _layers(config: TransformerConfig) -> Any:
+    if HAS_GPU:
+        return get_gpt_layer_with_transformer_engine_spec()
+    layer: Any = get_gpt_layer_local_spec(normalization="RMSNorm")
+    layer.submodules.self_attention.submodules.core_attention = ScaledDotProductAttention
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
+    return TransformerBlockSubmodules(layer_specs=[layer] * get_num_layers_to_build(config), layer_norm=RMSNorm)  # type: ignore[arg-type]
+
+
+def _initialise_head(gpt: torch.nn.Module, model: ModelConfig) -> None:
+    """Scale the untied head from the block deviation, which Megatron gives it, to the embedding's."""
+    if getattr(gpt, "post_process", False):
+        with torch.no_grad():
+            gpt.output_layer.weight.mul_(model.embedding_std / model.init_std)  # type: ignore[union-attr]

@@ -1,0 +1,206 @@
+"""The training loop: one for every objective, at every layout, on any device.
+
+A step's rows are a function of its number alone, and a checkpoint holds all other state, so a job killed anywhere and started
+again ends with the same bits. One small all-reduce a step carries loss and counts to every rank, and with them whether any rank
+was asked to stop: all save at the same step.
+"""
+
+import json
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from factory.context import Context
+from factory.errors import SeedmillError
+from factory.training import checkpoint, flops
+from factory.training import optimizer as optimizers
+from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.distributed import from_main, is_main, shared_part, speaks_for_loss, sum_over_world
+from factory.training.megatron import DistributedDataParallel, get_forward_backward_func, parallel_state
+from factory.training.objectives import REPORT, ForwardStep
+from factory.training.rows import Batch, Rows
+
+TERMINATED = 143
+KEPT_CHECKPOINTS = 2
+
+
+class Objective(Protocol):
+    """What is minimised, and the names of the sums that its report holds after the number of units."""
+
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """The names of the sums, in order; the first is `loss`."""
+        ...
+
+    @property
+    def forward(self) -> ForwardStep:
+        """Megatron's forward step."""
+        ...
+
+
+class Trainer:
+    """One training run of `steps` optimiser steps over `rows`; `run` resumes from the newest part that earlier attempts left."""
+
+    def __init__(
+        self,
+        context: Context,
+        training: TrainingConfig,
+        shape: ModelConfig,
+        model: DistributedDataParallel,
+        *,
+        rows: Rows,
+        objective: Objective,
+        steps: int,
+        vocab_size: int,
+    ) -> None:
+        self.context, self.training, self.model, self.rows, self.objective, self.steps = context, training, model, rows, objective, steps
+        self.optimizer = optimizers.build(model, training)
+        self.scheduler = optimizers.schedule(self.optimizer, training.optimizer, steps)
+        self.counters = checkpoint.Counters()
+        self.metrics: list[dict[str, float]] = []
+        self.flops_per_token = flops.per_token(shape, vocab_size, training.sequence_length)
+        self._asked_to_stop = False
+
+    def run(self) -> None:
+        """Train to the last step. On SIGTERM: save where it is, exit with status 143."""
+        self._resume()
+        signal.signal(signal.SIGTERM, self._ask_to_stop)
+        self.model.train()
+        first, started, cpu = self.counters.tokens, time.monotonic(), time.process_time()
+        while self.counters.step < self.steps:
+            stop = self._step()
+            due = self.counters.step % self.training.checkpoint_every == 0
+            if stop or (due and self.counters.step < self.steps):
+                self._save_part()
+            if stop:
+                sys.exit(TERMINATED)
+        self._measure(self.counters.tokens - first, time.monotonic() - started, time.process_time() - cpu)
+
+    def _step(self) -> bool:
+        """One optimiser step; returns whether some rank was asked to stop."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.model.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        *sums, tokens, stop = self._forward_backward().tolist()
+        means = self._means(sums)
+        norm = optimizers.guarded_step(self.optimizer, self.training.optimizer.clip, usable=math.isfinite(means["loss"]))
+        self.scheduler.step(increment=1)
+        self._count(int(tokens), norm)
+        self.metrics.append(
+            {"step": self.counters.step, **means, "lr": rate, "grad_norm": norm or math.nan, "tokens": self.counters.tokens}
+        )
+        if is_main():
+            self.context.progress(self.counters.step, self.steps, "steps", loss=round(means["loss"], 4))
+        return stop > 0
+
+    def _forward_backward(self) -> torch.Tensor:
+        """Gradients of one step; returns the world's sums: the objective's report, tokens, and requests to stop."""
+        training, batches = self.training, list(self._micro_batches())
+        tokens = sum(float((b["segments"] >= 0).sum()) if "segments" in b else b["tokens"].numel() for b in batches)
+        reports = get_forward_backward_func()(
+            forward_step_func=self.objective.forward,
+            data_iterator=iter(batches),
+            model=[self.model],
+            num_microbatches=len(batches),
+            seq_length=training.sequence_length,
+            micro_batch_size=training.micro_batch,
+            forward_only=False,
+        )
+        sums = torch.zeros(len(self.objective.reports) + 3, dtype=torch.float64)
+        if speaks_for_loss():
+            sums[:-2] = torch.stack([r[REPORT] for r in reports]).sum(0).cpu()
+            sums[-2] = tokens / training.layout.context
+        sums[-1] = float(self._asked_to_stop)
+        return sum_over_world(sums)
+
+    def _micro_batches(self) -> Iterator[Batch]:
+        """The micro-batches of this rank in this step: the same rows make up a step at every layout."""
+        size, first = self.training.micro_batch, self.counters.step * self.training.global_batch
+        replicas, replica = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
+        for number in range(self.training.global_batch // (size * replicas)):
+            start = first + (number * replicas + replica) * size
+            yield self.rows.batch(range(start, start + size))
+
+    def _means(self, sums: list[float]) -> dict[str, float]:
+        units = max(sums[0], 1.0)
+        return {name: value / units for name, value in zip(self.objective.reports, sums[1:], strict=True)}
+
+    def _count(self, tokens: int, norm: float | None) -> None:
+        counters = self.counters
+        counters.step += 1
+        counters.tokens += tokens
+        counters.bad_in_a_row = 0 if norm is not None else counters.bad_in_a_row + 1
+        counters.skipped += norm is None
+        if counters.bad_in_a_row >= self.training.max_bad_steps:
+            raise SeedmillError(
+                f"{self.context.spec.asset}: loss or gradient not finite for {counters.bad_in_a_row} steps up to step {counters.step}: "
+                "lower optimizer.lr, lengthen optimizer.warmup, or look at the data of these steps in the exposure records"
+            )
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self._asked_to_stop = True
+
+    def _save_part(self) -> None:
+        """Save a checkpoint to resume from, and drop all but the newest."""
+        with shared_part(self.context, part_name(self.counters.step)) as folder:
+            if is_main():
+                write_metrics(folder / "metrics.jsonl", self.metrics)
+            self.save(folder / "mcore")
+        if is_main():
+            names = sorted(p.name for p in self.context.parts.own.glob("step-*"))
+            for name in names[:-KEPT_CHECKPOINTS]:
+                self.context.parts.drop(name)
+
+    def save(self, folder: Path) -> None:
+        """Write a whole checkpoint into a new folder; every rank calls it."""
+        if is_main():
+            folder.mkdir()
+        from_main(None)
+        checkpoint.save(folder, self.model, self.optimizer, self.scheduler, self.counters)
+
+    def _resume(self) -> None:
+        names = [name for name in self.context.parts.names() if name.startswith("step-")]
+        found = from_main(self.context.parts.find(names[-1]) if names else None)
+        if found is None:
+            return
+        self.counters = checkpoint.load(found / "mcore", self.model, self.optimizer, self.scheduler)
+        self.metrics = [json.loads(line) for line in (found / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        if is_main():
+            self.context.log(f"resumed at step {self.counters.step} of {self.steps}")
+
+    def _measure(self, tokens: int, seconds: float, cpu_seconds: float) -> None:
+        """Figures of this attempt: rates are over all ranks; they are no part of any digest."""
+        total_cpu = float(sum_over_world(torch.tensor([cpu_seconds], dtype=torch.float64))[0])
+        rate = tokens / max(seconds, 1e-9)
+        self.context.metrics.update(
+            self.last_metrics(),
+            steps=self.steps,
+            tokens=self.counters.tokens,
+            skipped_steps=self.counters.skipped,
+            tokens_per_second=round(rate, 1),
+            tokens_per_cpu_second=round(tokens / max(total_cpu, 1e-9), 1),
+            model_tflops_per_second=round(rate * self.flops_per_token / 1e12, 6),
+            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        )
+
+    def last_metrics(self) -> dict[str, Any]:
+        """The objective's means over the last 5 % of the steps, under `final_NAME`."""
+        last = self.metrics[-max(1, len(self.metrics) // 20) :]
+        return {f"final_{name}": round(sum(m[name] for m in last) / len(last), 5) for name in self.objective.reports}
+
+
+def part_name(step: int) -> str:
+    """The name of the part that holds the checkpoint after `step` steps."""
+    return f"step-{step:08d}"
+
+
+def write_metrics(path: Path, metrics: list[dict[str, float]]) -> None:
+    """One JSON line a step. No times: the same run writes the same bytes."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
