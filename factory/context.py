@@ -81,11 +81,12 @@ class Context:
     _last_progress: float = 0.0
 
     @classmethod
-    def of(cls, spec: JobSpec, listen: Listener | None = None) -> "Context":
-        """Open the context that a specification describes; the output folder is made empty."""
+    def of(cls, spec: JobSpec, listen: Listener | None = None, *, writes: bool = True) -> "Context":
+        """Open the context that a specification describes; the output folder is made empty by the rank that `writes`."""
         folder = Path(spec.folder)
-        shutil.rmtree(folder / "out", ignore_errors=True)
-        (folder / "out").mkdir(parents=True)
+        if writes:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            (folder / "out").mkdir(parents=True)
         inputs = {name: Input(i.asset, i.version, i.digest, Path(i.path)) for name, i in spec.inputs.items()}
         parts = Parts(folder / "parts", tuple(Path(p) / "parts" for p in spec.previous))
         return cls(spec=spec, inputs=inputs, parts=parts, listen=listen)

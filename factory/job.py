@@ -16,6 +16,7 @@ from factory.context import Context, Listener
 from factory.errors import SeedmillError
 from factory.parts import write_atomically
 from factory.spec import JobSpec, Result
+from factory.training.launch import end_with_launcher, run_ranks
 
 TERMINATED = 143
 USER_ERROR = 64
@@ -24,15 +25,18 @@ USER_ERROR = 64
 def run_stage(spec: JobSpec, listen: Listener | None = None) -> Result:
     """Run a stage's function here and write its result.
 
-    The function lives at `spec.run` ("module:function") and takes the context. Under torchrun every rank calls it, and only
-    rank 0 writes the result. `listen` is called with each message as well (an orchestrator that runs the stage itself).
+    The function lives at `spec.run` ("module:function") and takes the context. Every rank of a job calls it, whoever started
+    them (`main` here, torchrun, srun), and only rank 0 writes the result. `listen` is called with each message as well (an
+    orchestrator that runs the stage itself).
     """
     function = load(spec.run)
     start = cpu_seconds()
-    context = Context.of(spec, listen)
+    writes = os.environ.get("RANK", "0") == "0"
+    context = Context.of(spec, listen, writes=writes)
     function(context)
     result = context.result().model_copy(update={"cpu_seconds": cpu_seconds() - start, "peak_rss_bytes": peak_rss_bytes()})
-    write_atomically(Path(spec.folder) / "result.json", result.model_dump_json(indent=1).encode())
+    if writes:
+        write_atomically(Path(spec.folder) / "result.json", result.model_dump_json(indent=1).encode())
     return result
 
 
@@ -61,6 +65,9 @@ def main(path: str) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     spec = JobSpec.model_validate_json(Path(path).read_bytes())
     os.environ.setdefault("OMP_NUM_THREADS", str(spec.threads))
+    if spec.processes > 1 and "RANK" not in os.environ:
+        sys.exit(run_ranks(path, spec.processes))
+    end_with_launcher()
     try:
         run_stage(spec)
     except SeedmillError as error:
