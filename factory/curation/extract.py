@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import DOMNode, HTMLTree
+from resiliparse.parse.html import ElementNode, HTMLTree
 
 from factory.context import Context
 from factory.curation.config import ExtractConfig
@@ -67,7 +67,7 @@ def _write_out_equations(tree: HTMLTree) -> None:
         _replace(tree, script, script.text or "", display="mode=display" in (script.getattr("type") or ""))
 
 
-def _replace(tree: HTMLTree, node: DOMNode, tex: str, *, display: bool) -> None:
+def _replace(tree: HTMLTree, node: ElementNode, tex: str, *, display: bool) -> None:
     mark = "$$" if display else "$"
     text = tree.create_text_node(f"{mark}{tex.strip()}{mark}")
     if text is not None:

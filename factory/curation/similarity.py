@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rensa import RMinHash
+from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] - an extension without stubs
 
 from factory.curation.config import DedupConfig
 from factory.curation.shingles import Hashes, combined, jaccard, shingles
