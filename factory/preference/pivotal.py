@@ -154,7 +154,7 @@ class PivotalSearch:
         by_domain = self.report.pairs_by_domain + Counter(pair["domain"] for pair in refusals)
         shares = {"probable_token_chosen": self.report.prefers_probable / max(1, self.report.pairs)}
         cost = {**asdict(self._rounds.usage), "rounds": self._rounds.done}
-        report = {**asdict(self.report), "pairs_by_domain": dict(sorted(by_domain.items())), **shares, **cost}
+        report = {**vars(self.report), "pairs_by_domain": dict(sorted(by_domain.items())), **shares, **cost}
         self.context.made("pairs", self.report.pairs)
         self.context.metrics.update(report)
         self.context.write_json("pivots.json", report)

@@ -33,7 +33,8 @@ def draw_questions(context: Context, number: int) -> list[Record]:
     total = sum(batch.num_rows for batch in context.inputs["question_bank"].batches("questions", columns=["id"]))
     if not bank:
         raise SeedmillError(f"{context.spec.asset}: question_bank holds no question; raise its number of problems")
-    context.drop("not drawn", total - len(bank))
+    if total > len(bank):
+        context.drop("not drawn", total - len(bank))
     return bank
 
 

@@ -1,0 +1,164 @@
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from stage_bench import Bench, ScriptedModel, digests, question, rows
+
+from factory.preference import judge
+from factory.preference.judge import Choice, choose, confirms
+from factory.preference.rubric import Judgement, RubricProgram
+from factory.records import Record
+from factory.synthesis.problems.problem import Problem, Step, problem_record, write_solution
+
+PROBLEM = Problem(
+    "story", "Ann has 5, gets 3 and doubles it. How many?", "5", (Step("gain", "5 + 3", "8"), Step("double", "8 * 2", "16")), "16"
+)
+QUESTION = problem_record(PROBLEM, locator="bank 1", kind="question", created_by="test@1")
+STEPS, BRIEF, DIRECT = (write_solution(PROBLEM, style) for style in ("steps", "brief", "direct"))
+WRONG = STEPS.replace("Answer: 16", "Answer: 15")
+INPUTS = ("sft_checkpoint", "pivotal_dpo_checkpoint", "question_bank", "refusals", "benchmarks")
+
+
+def judged(*answers: str) -> Judgement:
+    return RubricProgram().judge(QUESTION, answers)
+
+
+def test_reasons_are_written_before_scores() -> None:
+    written = list(json.loads(judged(STEPS, WRONG).model_dump_json()))
+    assert written == ["faults", "faults_discussion", "accuracy", "style", "detail"]
+
+
+def test_a_full_right_solution_has_no_fault_and_a_bare_one_only_less_detail() -> None:
+    judgement = judged(STEPS, BRIEF, DIRECT)
+    assert judgement.faults == (("none",),) * 3
+    assert judgement.accuracy == judgement.style == (5, 5, 5)
+    assert judgement.detail == (5, 5, 1)
+    assert judgement.overall(2) == pytest.approx(11 / 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "accuracy", "fault"),
+    [
+        (WRONG, 2, "factual error: the stated answer '15' is wrong"),
+        ("Answer: 15", 1, "factual error: the stated answer '15' is wrong"),
+        (STEPS.replace("5 + 3 = 8", "5 + 3 = 9"), 4, "logical error: 5 + 3 = 9 does not hold"),
+        ("I do not know.", 1, "lack of comprehension: no answer is stated"),
+        ("Answer: 16\nand more", 5, "stylistic issue: it does not end with the answer"),
+        ("Answer: 15\nAnswer: 16", 5, "stylistic issue: the answer is not stated exactly once"),
+        ("So\nSo\nAnswer: 16", 5, "stylistic issue: a line is repeated"),
+    ],
+)
+def test_every_fault_is_named_by_its_kind_and_costs_its_score(answer: str, accuracy: int, fault: str) -> None:
+    judgement = judged(answer)
+    assert judgement.accuracy == (accuracy,)
+    assert fault in judgement.faults[0]
+
+
+@given(
+    st.lists(st.sampled_from([STEPS, BRIEF, DIRECT, WRONG, "", "x = 3", "5 + 5 = 11. Answer: 16"]), min_size=1, max_size=6), st.randoms()
+)
+def test_the_program_gives_an_answer_the_same_scores_in_any_place(answers: list[str], lots: random.Random) -> None:
+    order = lots.sample(range(len(answers)), len(answers))
+    first, second = judged(*answers), judged(*(answers[i] for i in order))
+    for new, old in enumerate(order):
+        assert second.faults[new] == first.faults[old]
+        assert (second.accuracy[new], second.style[new], second.detail[new]) == (first.accuracy[old], first.style[old], first.detail[old])
+
+
+def scored(*accuracy: int, style: Sequence[int] = ()) -> Judgement:
+    n = len(accuracy)
+    return Judgement(faults=(("none",),) * n, faults_discussion="", accuracy=accuracy, style=tuple(style) or (3,) * n, detail=(3,) * n)
+
+
+def test_a_score_outside_one_to_five_or_missing_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        scored(6)
+    with pytest.raises(ValidationError, match="for each answer"):
+        Judgement(faults=(("none",),), faults_discussion="", accuracy=(3, 3), style=(3,), detail=(3,))
+
+
+def test_ties_and_small_differences_make_no_pair() -> None:
+    lots = random.Random(0)
+    assert choose(scored(4, 4, 4), "accuracy", 1.0, lots) is None
+    assert choose(scored(4, 3), "overall", 1.0, lots) is None
+    assert choose(scored(4), "accuracy", 1.0, lots) is None
+    assert choose(scored(1, 5, 3), "accuracy", 1.0, lots) == Choice("accuracy", chosen=1, rejected=0)
+
+
+def test_overall_can_prefer_what_accuracy_does_not() -> None:
+    judgement = scored(4, 3, style=(1, 5))
+    assert choose(judgement, "accuracy", 1.0, random.Random(0)) == Choice("accuracy", 0, 1)
+    assert choose(judgement, "overall", 1.0, random.Random(0)) == Choice("overall", 1, 0)
+
+
+def test_only_an_order_that_agrees_confirms_a_choice() -> None:
+    choice = Choice("accuracy", chosen=2, rejected=0)
+    assert confirms(scored(5, 3, 1), choice)
+    assert not confirms(scored(1, 3, 5), choice)
+    assert not confirms(scored(3, 3, 3), choice)
+
+
+class FirstIsBest:
+    """A judge that only looks at the place of an answer."""
+
+    name = "first-is-best"
+
+    def judge(self, _: Record, answers: Sequence[str]) -> Judgement:
+        return scored(*(max(1, 5 - place) for place in range(len(answers))))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(tmp_path)
+    agreed = question("All agree?", "1")
+    bench.put("question_bank", "questions", [QUESTION, agreed])
+    bench.put("benchmarks", "problems", [question("Held out?", "1")])
+    bench.put("refusals", "pairs", [])
+    for asset in ("sft_checkpoint", "pivotal_dpo_checkpoint"):
+        bench.give(asset).mkdir(parents=True)
+    script = {QUESTION["text"]: {STEPS: 0.4, WRONG: 0.3, DIRECT: 0.3}, agreed["text"]: {"Answer: 1": 1.0}}
+    monkeypatch.setattr(judge, "open_sampler", lambda *_: ScriptedModel(script, bench.tokenizer))
+    return bench
+
+
+def test_whole_answers_are_paired_ties_are_dropped_and_biases_reported(bench: Bench) -> None:
+    context = bench.context("judged_pairs", INPUTS, max_new_tokens=80, accuracy_share=1.0)
+    judge.run(context)
+    (pair,) = rows(context, "pairs")
+    assert bench.tokenizer.decode(pair["chosen"]) == STEPS + "<|im_end|>"
+    assert bench.tokenizer.decode(pair["rejected"]) == WRONG + "<|im_end|>"
+    assert pair["parents"] == [QUESTION["id"]]
+    evidence = json.loads(pair["evidence"])
+    assert evidence["judge"] == "rubric-program"
+    assert list(evidence["chosen"])[:2] == ["responder", "faults"]
+    assert context.result().counts.dropped == {"tie": 1}
+    report = json.loads((context.out / "judge.json").read_text())
+    assert report["swap_consistency"] == 1.0
+    assert report["length_bias"] == 0.0
+    assert sum(report["chosen"].values()) == sum(report["rejected"].values()) == 1
+
+
+def test_a_judge_that_only_sees_places_is_found_out_by_the_swap(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "RubricProgram", FirstIsBest)
+    context = bench.context("judged_pairs", INPUTS, max_new_tokens=80)
+    judge.run(context)
+    assert rows(context, "pairs") == []
+    assert context.counts.dropped["order of answers decided"] >= 1
+    assert json.loads((context.out / "judge.json").read_text())["swap_consistency"] == 0.0
+
+
+def test_the_problem_s_own_solution_can_take_part_and_sampling_is_not_repeated(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    responders = [{"checkpoint": "sft_checkpoint"}, {"checkpoint": "program", "answers": 3}]
+    section = {"max_new_tokens": 80, "responders": responders}
+    first = bench.context("judged_pairs", INPUTS, **section)
+    judge.run(first)
+    assert json.loads((first.out / "judge.json").read_text())["shown"].keys() == {"sft_checkpoint T=1", "program"}
+    monkeypatch.setattr(judge, "open_sampler", lambda *_: ScriptedModel({}, bench.tokenizer, dies_at=1))
+    second = bench.context("judged_pairs", INPUTS, attempt="2", previous=["1"], **section)
+    judge.run(second)
+    assert digests(second) == digests(first)
