@@ -63,6 +63,7 @@ def load(folder: Path, model: torch.nn.Module, optimizer: MegatronOptimizer, sch
     loaded: dict[str, Any] = dist_checkpointing.load(state, str(folder))  # type: ignore[assignment]
     unwrap(model).load_state_dict(_without_prefix(loaded["model"]))
     optimizer.load_state_dict(loaded["optimizer"])
+    scheduler.num_steps = 0  # Megatron's load advances from where the schedule is
     scheduler.load_state_dict(loaded["scheduler"])
     return Counters(**loaded["counters"])
 
