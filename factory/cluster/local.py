@@ -71,7 +71,7 @@ class LocalLauncher:
     def cancel(self, key: str) -> None:
         """SIGTERM to the job's first process, and SIGKILL to all of them when they are not gone after the grace.
 
-        The first process alone is told: it tells its children (torchrun its ranks), and a process that is told twice
+        The first process alone is told: it tells its ranks, and a process that is told twice
         would be interrupted while it saves.
         """
         record = self._read(key)
@@ -129,9 +129,8 @@ class LocalLauncher:
 
 
 def command(spec: JobSpec) -> list[str]:
-    """The command line of a job: one process, or torchrun with `spec.processes` ranks on this machine."""
-    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(spec.processes)] if spec.processes > 1 else []
-    return [sys.executable, *ranks, "-m", "factory.job", str(Path(spec.folder) / "job.json")]
+    """The command line of a job; a job with several ranks starts them itself."""
+    return [sys.executable, "-m", "factory.job", str(Path(spec.folder) / "job.json")]
 
 
 def _alive(record: dict[str, Any]) -> bool:

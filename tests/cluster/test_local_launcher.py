@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from factory.cluster.api import JobState, Offsets, Phase, attend
-from factory.cluster.local import LocalLauncher, command
+from factory.cluster.local import LocalLauncher
 from factory.errors import SeedmillError
 from factory.spec import JobSpec
 
@@ -193,7 +193,8 @@ def test_a_recycled_process_number_is_not_taken_for_the_job(launcher, tmp_path):
     assert launcher.find("tiny/v1").phase is Phase.DEAD
 
 
-def test_a_job_with_ranks_is_started_by_torchrun(tmp_path):
-    line = command(job(tmp_path).model_copy(update={"processes": 4}))
-    assert line[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
-    assert line[6:] == ["-m", "factory.job", str(tmp_path / "attempts/1/job.json")]
+def test_a_job_with_ranks_starts_them_all_and_has_one_result(launcher, tmp_path):
+    launcher.submit("tiny/v1", job(tmp_path, "meet").model_copy(update={"processes": 2}))
+    result = attend(launcher, "tiny/v1", lambda _: None)
+    assert result.metrics == {"world_size": 2}
+    assert (tmp_path / "attempts/1/log.txt").read_text().count("a rank is here") == 2

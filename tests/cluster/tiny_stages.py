@@ -40,3 +40,10 @@ def stubborn(context: Context) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     context.message("progress", done=0, total=1, unit="things")
     time.sleep(60)
+
+
+def meet(context: Context) -> None:
+    """Say how many ranks there are."""
+    sys.stdout.write("a rank is here\n")
+    context.made("meetings")
+    context.metrics["world_size"] = int(os.environ["WORLD_SIZE"])
