@@ -59,8 +59,8 @@ class Manifest(BaseModel):
 
     @property
     def rows(self) -> int:
-        """Records in all outputs together."""
-        return sum(output.rows or 0 for output in self.outputs)
+        """Records in all record sets together (a shard's rows are those of its index)."""
+        return sum(output.rows or 0 for output in self.outputs if output.kind == "records")
 
     @property
     def tokens(self) -> int:
