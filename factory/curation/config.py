@@ -55,8 +55,8 @@ class FilterConfig(Section):
     min_confidence: float = Field(default=0.35, ge=0, le=1, description="least confidence of the language identification")
     min_characters: int = Field(default=80, ge=1, description="drop shorter documents")
     max_characters: int = Field(default=2_000_000, ge=1_000, description="drop longer documents")
-    min_compression_ratio: float = Field(default=1.1, ge=0, description="bytes over zlib bytes; random data and base64 lie below")
-    max_compression_ratio: float = Field(default=12.0, gt=1, description="bytes over zlib bytes; endless repetition lies above")
+    min_compression_ratio: float = Field(default=1.35, ge=0, description="bytes over zlib bytes; random data and base64 lie below")
+    max_compression_ratio: float = Field(default=12.0, gt=1, description="bytes over deflated bytes; endless repetition lies above")
     max_repeated_ngrams: float = Field(default=0.6, gt=0, le=1, description="largest share of word 10-grams that repeat an earlier one")
     max_symbol_fraction: float = Field(
         0.35, gt=0, le=1, description="largest share of symbols in prose, and of control or private characters in code"
@@ -96,10 +96,10 @@ class DecontaminationConfig(Section):
 class SeedConfig(Section):
     """The two-stage choice of seeds (section 2.2): educational pages first, then passages that reason or state facts."""
 
-    min_educational: float = Field(default=0.5, ge=0, le=1, description="least quality of a document to be cut into passages")
+    min_educational: float = Field(default=0.4, ge=0, le=1, description="least quality of a document to be cut into passages")
     min_passage_characters: int = Field(default=300, ge=20, description="shortest passage")
     max_passage_characters: int = Field(default=2_000, ge=100, description="longest passage")
     min_reasoning: float = Field(default=0.3, ge=0, le=1, description="keep a passage with this reasoning score")
     min_factual: float = Field(default=0.5, ge=0, le=1, description="or with this score of factual content")
-    max_passages_a_document: int = Field(default=8, ge=1, description="best passages of one document")
-    max_passages: int = Field(default=3_000, ge=1, description="best passages of all")
+    max_passages_a_document: int = Field(default=64, ge=1, description="best passages of one document")
+    max_passages: int = Field(default=5_000, ge=1, description="best passages of all")

@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any
 
 DOCUMENTED = (property, classmethod, staticmethod)
-ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+ADDRESS = re.compile(r"(&nbsp;| )at(&nbsp;| )0x[0-9a-fA-F]+")
+PLACES = sorted({sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix}, key=len, reverse=True)
 
 
 class Pages(pydoc.HTMLDoc):
@@ -36,11 +37,18 @@ class Pages(pydoc.HTMLDoc):
         return f"<strong>{name}</strong> = {self.escape(shown)}" if name else self.escape(shown)
 
 
+def anonymous(text: str) -> str:
+    """The text without addresses of objects and without the place where this Python is installed."""
+    for place in PLACES:
+        text = text.replace(place, "python")
+    return ADDRESS.sub("", text)
+
+
 def page(module: ModuleType) -> Iterator[tuple[str, str]]:
     """The HTML page that pydoc renders for a module."""
     pages = Pages()
     html = pages.page(module.__name__, pages.document(module, module.__name__))
-    yield f"{module.__name__}.html", ADDRESS.sub("", html)
+    yield f"{module.__name__}.html", anonymous(html)
 
 
 def docstrings(module: ModuleType) -> Iterator[tuple[str, str]]:
@@ -70,7 +78,7 @@ def _described(name: str, item: Any) -> Iterator[tuple[str, str]]:
 
 def _signature(item: Any) -> str:
     try:
-        return ADDRESS.sub("", str(inspect.signature(item)))
+        return anonymous(str(inspect.signature(item)))
     except (TypeError, ValueError):  # not callable, or a builtin that does not tell
         return ""
 
