@@ -43,9 +43,14 @@ class LocalSampler:
         self.usage = Usage()
 
     @classmethod
-    def load(cls, hf_folder: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16", slots: int = 256) -> "LocalSampler":
-        """Open a Hugging Face folder (config.json and model.safetensors of a phi3 model)."""
-        return cls(Phi3.load(Path(hf_folder), getattr(torch, dtype)), slots)
+    def load(
+        cls, hf_folder: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16", slots: int = 256, positions: int | None = None
+    ) -> "LocalSampler":
+        """Open a Hugging Face folder (config.json and model.safetensors of a phi3 model).
+
+        `positions`, where given, raises the limit of the configuration: to see what a model does past its training length.
+        """
+        return cls(Phi3.load(Path(hf_folder), getattr(torch, dtype), positions), slots)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[SampleRequest], settings: SamplingSettings, seed: int) -> list[list[Completion]]:

@@ -5,7 +5,7 @@ matrix products: no module tree, no cache objects, no masks built twice. Names o
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,13 @@ class Phi3:
         self.cos, self.sin = _rotations(shape, self.dtype)
 
     @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype) -> "Phi3":
-        """Read `config.json` and `model.safetensors`, cast to `dtype`."""
+    def load(cls, folder: Path, dtype: torch.dtype, positions: int | None = None) -> "Phi3":
+        """Read `config.json` and `model.safetensors`, cast to `dtype`; `positions` raises the longest sequence."""
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).exists():
                 raise SeedmillError(f"{folder} holds no {name}: a checkpoint's `hf` folder is needed")
         shape = Shape.of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
+        shape = replace(shape, positions=max(shape.positions, positions or 0))
         return cls(shape, {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()})
 
     @property

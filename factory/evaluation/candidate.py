@@ -1,0 +1,63 @@
+"""A checkpoint under examination: its weights, its tokenizer, and the way it is asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from factory.context import Context
+from factory.errors import SeedmillError
+from factory.preference.questions import Examiner
+from factory.sampling.api import SampleRequest
+from factory.sampling.config import SamplingConfig
+from factory.sampling.local import LocalSampler
+from factory.synthesis.formats import native_prompt
+from factory.tokens.tokenizer import Tokenizer, load
+
+PromptKind = Literal["native", "chat"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a checkpoint answered: the text without its end token, and the number of tokens with it."""
+
+    text: str
+    tokens: int
+    stopped: bool
+
+
+class Candidate:
+    """One checkpoint, asked by text and answering in text."""
+
+    def __init__(self, name: str, sampler: LocalSampler, tokenizer: Tokenizer) -> None:
+        self.name = name  # asset and version
+        self.sampler, self.tokenizer, self.examiner = sampler, tokenizer, Examiner(tokenizer)
+        if sampler.model.shape.vocab != tokenizer.vocab_size:
+            raise SeedmillError(
+                f"the checkpoint has {sampler.model.shape.vocab} embeddings but the tokenizer {tokenizer.vocab_size} ids: "
+                "it was trained with another tokenizer; evaluate it with its own"
+            )
+
+    @classmethod
+    def open(cls, context: Context, checkpoint: str, sampling: SamplingConfig, positions: int = 1024) -> "Candidate":
+        """Open the checkpoint in input `checkpoint` with the tokenizer in input `tokenizer`.
+
+        It runs up to `positions` tokens even where it was trained on shorter rows, as a prompt with its answer may be longer.
+        """
+        if checkpoint not in context.inputs:
+            raise SeedmillError(f"{context.spec.asset}: checkpoint {checkpoint!r} is not among its inputs {sorted(context.inputs)}")
+        source = context.inputs[checkpoint]
+        tokenizer = load(context.inputs["tokenizer"].path)
+        sampler = LocalSampler.load(source.file("hf"), sampling.dtype, sampling.slots, positions)
+        return cls(f"{source.asset}@{source.version}", sampler, tokenizer)
+
+    def prompt(self, question: str, kind: PromptKind) -> tuple[int, ...]:
+        """The tokens that put a question: the head of an exercise as pretraining knows it, or a user's turn in ChatML."""
+        return tuple(self.tokenizer.encode(native_prompt(question))) if kind == "native" else self.examiner.prompt(question)
+
+    def ask(
+        self, prompts: Sequence[tuple[int, ...]], *, temperature: float, max_new_tokens: int, seed: int, count: int = 1
+    ) -> list[list[Reply]]:
+        """`count` replies to each prompt; temperature 0 is greedy."""
+        settings = self.examiner.settings(temperature, max_new_tokens)
+        found = self.sampler.sample([SampleRequest(prompt, count) for prompt in prompts], settings, seed)
+        return [[Reply(self.examiner.text(c.tokens), len(c.tokens), c.stopped) for c in completions] for completions in found]

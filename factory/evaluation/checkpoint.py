@@ -1,0 +1,99 @@
+"""The stage `evaluation/CHECKPOINT`: every held-out problem, once greedily and once by sampling.
+
+Base checkpoints know no chat, so they continue the exercise format of pretraining (the paper too grades base models by a
+framework of its own, section 3, because they fail strict formats). Success is what the preference stages call success: one
+oracle serves both.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+
+from factory.context import Context
+from factory.errors import SeedmillError
+from factory.evaluation.candidate import Candidate, Reply
+from factory.evaluation.config import EvaluationConfig
+from factory.evaluation.records import ANSWER, MODES, Mode, answer_record, style_of
+from factory.evaluation.refusal import verdict
+from factory.evaluation.scores import Score, grouped, score, three_way
+from factory.preference.oracles import answer_is_correct
+from factory.records import Record
+
+COLUMNS = ["id", "text", "license", "language", "family", "answer"]
+NEXT_EXERCISE = "\nExercise."
+BENCHMARK, TRIVIA = "benchmark_answer", "trivia_answer"
+
+
+def run(context: Context) -> None:
+    """Write `answers` (one record a problem and mode) and `scores.json`; memory grows with the number of problems."""
+    config = context.section(EvaluationConfig)
+    problems = list(islice(context.inputs["benchmarks"].records("problems", columns=COLUMNS), config.problems))
+    if not problems:
+        raise SeedmillError(f"{context.spec.asset}: benchmarks holds no problem; raise its number of problems")
+    examination = Examination(context, config)
+    answers = {mode: examination.answer(problems, mode) for mode in MODES}
+    context.keep(len(problems))
+    scores: dict[str, Score] = {"checkpoint": examination.candidate.name, "prompt": config.prompt} | {
+        m: score(rows) for m, rows in answers.items()
+    }
+    rows = [row for mode in MODES for row in answers[mode]]
+    if "refusals" in context.inputs:
+        questions = list(context.inputs["refusals"].records("questions", columns=COLUMNS))
+        context.keep(len(questions))
+        trivia = examination.answer(questions, "greedy", TRIVIA)
+        scores["trivia"] = trivia_scores(trivia)
+        rows += trivia
+    context.write_records("answers", rows, ANSWER)
+    context.made("answer", len(rows))
+    context.write_json("scores.json", scores)
+    context.metrics.update(headline(scores), **asdict(examination.candidate.sampler.usage))
+
+
+class Examination:
+    """One checkpoint and the settings of its examination."""
+
+    def __init__(self, context: Context, config: EvaluationConfig) -> None:
+        self.context, self.config = context, config
+        self.candidate = Candidate.open(context, config.checkpoint, config.sampling)
+
+    def answer(self, questions: Sequence[Record], mode: Mode, kind: str = BENCHMARK) -> list[Record]:
+        """One graded answer to each question."""
+        config = self.config
+        prompts = [self.candidate.prompt(question["text"], config.prompt) for question in questions]
+        temperature = 0.0 if mode == "greedy" else config.temperature
+        seed = self.context.seed(f"{kind} {mode}")
+        replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=config.max_new_tokens, seed=seed)
+        return [self._graded(question, reply, mode, kind) for question, (reply,) in zip(questions, replies, strict=True)]
+
+    def _graded(self, question: Record, reply: Reply, mode: Mode, kind: str) -> Record:
+        text = reply.text.split(NEXT_EXERCISE)[0]
+        grade = answer_is_correct if kind == BENCHMARK else names_answer
+        return answer_record(
+            question,
+            reply,
+            checkpoint=self.candidate.name,
+            mode=mode,
+            kind=kind,
+            family=question["family"],
+            correct=grade(text, question["answer"]),
+            style=style_of(text),
+        )
+
+
+def names_answer(text: str, answer: str) -> bool:
+    """Whether a reply to a trivia question holds the answer as whole words; an unanswerable question (no answer) has none."""
+    return bool(answer) and re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", text.casefold()) is not None
+
+
+def trivia_scores(answers: Sequence[Record]) -> Score:
+    """The three-way metric, in all and for answerable and unanswerable questions."""
+    verdicts = {row["id"]: verdict(row["text"], row["correct"]) for row in answers}
+    families = {name: three_way([verdicts[row["id"]] for row in group]) for name, group in grouped(answers, "family").items()}
+    return {**three_way(list(verdicts.values())), "families": families}
+
+
+def headline(scores: Score) -> dict[str, float]:
+    """The few numbers for the manifest."""
+    numbers = {f"{mode}_{key}": scores[mode][key] for mode in MODES for key in ("accuracy", "low", "high")}
+    return numbers | ({"trivia_not_attempted": scores["trivia"]["not attempted"]} if "trivia" in scores else {})
