@@ -15,7 +15,7 @@ from factory.records import Record
 from factory.sampling.api import SamplingSettings
 from factory.tokens.tokenizer import Tokenizer
 
-DOMAINS = {"story": "math", "list": "reasoning", "code": "code"}
+DOMAINS = {"story": "math", "list": "reasoning", "code": "code", "organic": "reasoning"}
 
 
 def domain_of(family: str) -> str:

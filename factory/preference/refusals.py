@@ -1,0 +1,189 @@
+"""The stage `refusals`: teach a model to say that it does not know (paper, section 4.4 and appendix A.1).
+
+Pretraining packs knowledge in; only the model itself shows where it ends. It is asked each question several times: what it
+usually gets right it is taught to answer, what it usually gets wrong to refuse, and questions without an answer always.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from factory.context import Context
+from factory.errors import SeedmillError
+from factory.preference.config import RefusalConfig
+from factory.preference.models import open_sampler
+from factory.preference.oracles import exact, numeric
+from factory.preference.questions import Examiner
+from factory.preference.rounds import Rounds
+from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, REFUSALS, Trivia, draw_trivia
+from factory.records import Record, new_record, record_id
+from factory.sampling.api import SampleRequest
+from factory.schemas import CONVERSATION, PAIR, PROBLEM
+from factory.synthesis.formats import question_and_answer
+from factory.tokens.tokenizer import chatml, load
+
+CREATED_BY = "refusals@1"
+DOMAIN = "unknown + safety"
+HELD_OUT, TRAINING = "held-out", "training"
+LICENSE = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with what the model answered to it."""
+
+    trivia: Trivia
+    right: int
+    wrong: tuple[str, ...]
+
+    @property
+    def success(self) -> float:
+        """The share of right answers."""
+        return self.right / (self.right + len(self.wrong))
+
+
+def run(context: Context) -> None:
+    """Write `conversations` (for fine-tuning), `pairs` (first tokens only) and `questions` (a part of them held out)."""
+    config = context.section(RefusalConfig)
+    lots = context.random("trivia")
+    trivia = draw_trivia(config.shots + config.questions // 2, lots)
+    shots, trivia = trivia[: config.shots], trivia[config.shots :]
+    held_out = max(1, round(config.held_out * len(trivia)))
+    _check_disjoint(context, trivia)
+    examiner = Examiner(load(context.inputs["tokenizer"].path))
+    asked = ask(context, config, examiner, shots, trivia[held_out:])
+    conversations = [_conversation(*turn) for one in asked for turn in lessons(one, config.usually, lots)]
+    pairs = [pair for one in asked for pair in _pairs(one, config.pair_tokens, examiner, lots)]
+    questions = [
+        *(record for one in trivia[:held_out] for record in question_records(one, HELD_OUT)),
+        *(record for one in trivia[held_out:] for record in question_records(one, TRAINING)),
+    ]
+    context.write_records("conversations", conversations, CONVERSATION)
+    context.write_records("pairs", pairs, PAIR)
+    context.write_records("questions", questions, PROBLEM)
+    _report(context, asked, conversations, pairs, questions)
+
+
+def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:
+    texts = {text for one in trivia for text in (one.question, one.bogus)}
+    for problem in context.inputs["benchmarks"].records("problems", columns=["id", "text"]):
+        if problem["text"] in texts:
+            raise SeedmillError(f"benchmark problem {problem['id']} is a trivia question of refusals: take it out of the benchmarks")
+
+
+def ask(context: Context, config: RefusalConfig, examiner: Examiner, shots: Sequence[Trivia], trivia: Sequence[Trivia]) -> list[Asked]:
+    """Ask the midtrained model, which knows no chat, by examples in a format of its pretraining."""
+    rounds = Rounds(open_sampler(context, "midtrained_checkpoint", config.sampling), context.parts, context.seed)
+    tokenizer = examiner.tokenizer
+    examples = "\n\n".join(question_and_answer(shot.question, shot.answer) for shot in shots)
+    prompts = [(tokenizer.eod, *tokenizer.encode(f"{examples}\n\n{question_and_answer(one.question, '').rstrip()}")) for one in trivia]
+    settings = replace(examiner.settings(config.temperature, config.max_new_tokens), stop=(tokenizer.eod,))
+    answers = rounds.draw([SampleRequest(prompt, config.samples) for prompt in prompts], settings)
+    context.progress(len(trivia), len(trivia), "questions")
+    return [
+        grade(one, [tokenizer.decode(token for token in c.tokens if token != tokenizer.eod) for c in drawn])
+        for one, drawn in zip(trivia, answers, strict=True)
+    ]
+
+
+def grade(trivia: Trivia, answers: Sequence[str]) -> Asked:
+    """Count the right answers and keep the wrong ones; only the first line of each counts."""
+    lines = [answer.strip().split("\n")[0].strip() for answer in answers]
+    wrong = tuple(line for line in lines if not (exact(line, trivia.answer) or numeric(line, trivia.answer)))
+    return Asked(trivia, len(lines) - len(wrong), wrong)
+
+
+def lessons(asked: Asked, usually: float, lots: random.Random) -> Iterator[tuple[str, str, str]]:
+    """What fine-tuning shows: (question, reply, reason). The bogus variant is refused whatever the model knows."""
+    one = asked.trivia
+    if asked.success >= usually:
+        yield one.question, lots.choice(ANSWERS).format(answer=one.answer), "usually correct"
+    elif asked.success <= 1 - usually + 1e-9:
+        yield one.question, lots.choice(REFUSALS), "usually wrong"
+    yield one.bogus, lots.choice(BOGUS_REFUSALS).format(subject=one.subject), "bogus"
+
+
+def preferences(asked: Asked, lots: random.Random) -> Iterator[tuple[str, str, str]]:
+    """What preference training shows: (chosen, rejected, reason). Both may hold for a question that is sometimes answered."""
+    refusal = lots.choice(REFUSALS)
+    if asked.right:
+        yield lots.choice(ANSWERS).format(answer=asked.trivia.answer), refusal, "sometimes correct"
+    guesses = Counter(line for line in asked.wrong if line and "\ufffd" not in line)
+    if guesses:
+        yield refusal, lots.choice(ANSWERS).format(answer=guesses.most_common(1)[0][0]), "sometimes wrong"
+
+
+def _pairs(asked: Asked, tokens: int, examiner: Examiner, lots: random.Random) -> Iterator[Record]:
+    """The preferences in token ids, cut after the first `tokens` of each reply (paper: five)."""
+    tokenizer, one = examiner.tokenizer, asked.trivia
+    question = record_id("trivia", TRAINING, one.question)
+    for chosen, rejected, reason in preferences(asked, lots):
+        yield new_record(
+            source="trivia",
+            locator=TRAINING,
+            text=f"{one.question}\n+ {chosen}\n- {rejected}",
+            kind="refusal_pair",
+            created_by=CREATED_BY,
+            license=LICENSE,
+            language="en",
+            parents=[question],
+            domain=DOMAIN,
+            question=question,
+            prompt=list(examiner.prompt(one.question)),
+            chosen=[*tokenizer.encode(chosen), tokenizer.im_end][:tokens],
+            rejected=[*tokenizer.encode(rejected), tokenizer.im_end][:tokens],
+            evidence=json.dumps({"reason": reason, "right": asked.right, "samples": asked.right + len(asked.wrong)}),
+        )
+
+
+def _conversation(question: str, reply: str, reason: str) -> Record:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+    return new_record(
+        source="trivia",
+        locator=reason,
+        text=chatml(messages),
+        kind="conversation",
+        created_by=CREATED_BY,
+        license=LICENSE,
+        language="en",
+        parents=[record_id("trivia", TRAINING, question)],
+        domain="refusal",
+        messages=messages,
+    )
+
+
+def question_records(trivia: Trivia, place: str) -> list[Record]:
+    """A question and its bogus variant; `place`, the locator, tells whether evaluation may use them."""
+    return [
+        _question_record(trivia.question, trivia.answer, "answerable", place),
+        _question_record(trivia.bogus, "", "unanswerable", place),
+    ]
+
+
+def _question_record(text: str, answer: str, family: str, place: str) -> Record:
+    return new_record(
+        source="trivia",
+        locator=place,
+        text=text,
+        kind="question",
+        created_by=CREATED_BY,
+        license=LICENSE,
+        language="en",
+        family=family,
+        answer=answer,
+        steps=[],
+        solution="",
+    )
+
+
+def _report(
+    context: Context, asked: Sequence[Asked], conversations: Sequence[Record], pairs: Sequence[Record], questions: Sequence[Record]
+) -> None:
+    for what, records in (("conversations", conversations), ("pairs", pairs), ("questions", questions)):
+        context.made(what, len(records))
+    context.metrics["lessons"] = dict(sorted(Counter(record["locator"] for record in conversations).items()))
+    context.metrics["pairs"] = dict(sorted(Counter(json.loads(pair["evidence"])["reason"] for pair in pairs).items()))
+    context.metrics["accuracy"] = sum(one.success for one in asked) / max(1, len(asked))
+    context.metrics["held_out"] = sum(question["locator"] == HELD_OUT for question in questions)

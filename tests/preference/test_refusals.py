@@ -1,0 +1,149 @@
+import importlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+from stage_bench import Bench, ScriptedModel, digests, question, rows
+
+from factory.errors import SeedmillError
+from factory.preference import refusals
+from factory.preference.refusals import Asked, grade, lessons, preferences
+from factory.preference.trivia import BOGUS_REFUSALS, MODULES, REFUSALS, Trivia, bogus_names, catalogue, draw_trivia
+from factory.sampling.api import Completion
+from factory.tokens.tokenizer import chatml
+
+ONE = Trivia("Which module provides `reduce`?", "functools", "Which module provides `reverseTools`?", "`reverseTools`")
+INPUTS = ("midtrained_checkpoint", "benchmarks")
+
+
+def reasons(asked: Asked) -> dict[str, str]:
+    return {reason: reply for _, reply, reason in lessons(asked, 0.6, random.Random(0))}
+
+
+def test_what_the_model_usually_knows_it_is_taught_to_answer() -> None:
+    taught = reasons(Asked(ONE, right=4, wrong=("ast", "json")))
+    assert taught.keys() == {"usually correct", "bogus"}
+    assert taught["usually correct"].endswith("Answer: functools")
+
+
+def test_what_it_usually_gets_wrong_it_is_taught_to_refuse() -> None:
+    taught = reasons(Asked(ONE, right=2, wrong=("ast", "json", "os")))
+    assert taught.keys() == {"usually wrong", "bogus"}
+    assert taught["usually wrong"] in REFUSALS
+
+
+def test_what_is_neither_is_left_out_and_the_bogus_question_is_always_refused() -> None:
+    assert reasons(Asked(ONE, right=1, wrong=("ast",))).keys() == {"bogus"}
+    (told,) = [reply for q, reply, _ in lessons(Asked(ONE, 1, ("ast",)), 0.6, random.Random(1)) if q == ONE.bogus]
+    assert told in {form.format(subject="`reverseTools`") for form in BOGUS_REFUSALS}
+
+
+def test_a_question_sometimes_right_and_sometimes_wrong_gives_both_preferences() -> None:
+    right, wrong = preferences(Asked(ONE, right=1, wrong=("ast", "json", "ast")), random.Random(0))
+    assert right[0].endswith("Answer: functools")
+    assert right[1] in REFUSALS
+    assert wrong[0] == right[1]
+    assert wrong[1].endswith("Answer: ast")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (Asked(ONE, 3, ()), ["sometimes correct"]),
+        (Asked(ONE, 0, ("ast",)), ["sometimes wrong"]),
+        (Asked(ONE, 0, ("", "\ufffd")), []),
+    ],
+)
+def test_always_right_always_wrong_and_unreadable_answers_give_what_they_can(asked: Asked, expected: list[str]) -> None:
+    assert [reason for *_, reason in preferences(asked, random.Random(0))] == expected
+
+
+def test_only_the_first_line_of_an_answer_is_graded() -> None:
+    asked = grade(ONE, [" functools\n\nQ: Which", " functools.", " ast\nfunctools", ""])
+    assert (asked.right, asked.wrong) == (2, ("ast", ""))
+    assert grade(Trivia("What is 2 + 6?", "8", "", ""), [" 8", " 08", " 9"]).right == 2
+
+
+def test_the_catalogue_tells_the_truth() -> None:
+    assert catalogue()["namedtuple"] == "collections"
+    for name, module in random.Random(0).sample(sorted(catalogue().items()), 100):
+        assert hasattr(importlib.import_module(module), name)
+
+
+def test_bogus_names_exist_nowhere_and_differ() -> None:
+    names = bogus_names(200, random.Random(0))
+    assert len(set(names)) == 200
+    assert not [name for name in names for module in MODULES if hasattr(importlib.import_module(module), name)]
+
+
+def test_trivia_is_drawn_once_each_and_the_same_for_a_seed() -> None:
+    drawn = draw_trivia(100, random.Random(3))
+    assert len({one.question for one in drawn} | {one.bogus for one in drawn}) > 150
+    assert len({one.question for one in drawn}) == 100
+    assert drawn == draw_trivia(100, random.Random(3))
+    with pytest.raises(SeedmillError, match="lower `questions`"):
+        draw_trivia(100_000, random.Random(3))
+
+
+class Knowing:
+    """A sampler that answers every sum of the prompt's last line rightly and every name wrongly."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.scripted = ScriptedModel({}, bench.tokenizer)
+        self.usage = self.scripted.usage
+        self.tokenizer = bench.tokenizer
+
+    def sample(self, requests, *_):
+        found = []
+        for request in requests:
+            last = self.tokenizer.decode(request.prompt).split("Q: ")[-1]
+            terms = [int(word) for word in last.replace("?", " ").split() if word.isdigit()]
+            tokens = tuple(self.tokenizer.encode(f" {sum(terms)}\n" if terms else " nowhere\n"))
+            found.append([Completion(tokens, (0.0,) * len(tokens), stopped=False)] * request.count)
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(tmp_path)
+    bench.put("benchmarks", "problems", [question("Held out?", "1")])
+    bench.give("midtrained_checkpoint").mkdir(parents=True)
+    monkeypatch.setattr(refusals, "open_sampler", lambda *_: Knowing(bench))
+    return bench
+
+
+def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Bench) -> None:
+    context = bench.context("refusals", INPUTS, questions=40)
+    refusals.run(context)
+    questions, chats, pairs = (rows(context, name) for name in ("questions", "conversations", "pairs"))
+    held_out = {q["text"] for q in questions if q["locator"] == "held-out"}
+    assert len(held_out) == 8
+    assert {(q["family"], bool(q["answer"])) for q in questions} == {("answerable", True), ("unanswerable", False)}
+    assert not held_out & {chat["messages"][0]["content"] for chat in chats}
+    assert not [pair for pair in pairs if pair["question"] in {q["id"] for q in questions if q["locator"] == "held-out"}]
+    ids = {q["id"] for q in questions}
+    assert all(set(record["parents"]) <= ids for record in [*chats, *pairs])
+    for chat in chats:
+        about_sum = chat["messages"][0]["content"].startswith("What is") and chat["locator"] != "bogus"
+        assert ("Answer:" in chat["messages"][1]["content"]) == about_sum
+        assert chat["text"] == chatml(chat["messages"])
+    assert context.metrics["lessons"]["bogus"] == 16
+    assert digests(context).keys() == {"conversations", "pairs", "questions"}
+
+
+def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> None:
+    context = bench.context("refusals", INPUTS, questions=40)
+    refusals.run(context)
+    pairs = rows(context, "pairs")
+    assert {pair["domain"] for pair in pairs} == {"unknown + safety"}
+    assert {len(pair[side]) for pair in pairs for side in ("chosen", "rejected")} == {5}
+    assert all(pair["chosen"] != pair["rejected"] for pair in pairs)
+    assert {json.loads(pair["evidence"])["reason"] for pair in pairs} == {"sometimes correct", "sometimes wrong"}
+
+
+def test_a_benchmark_among_the_trivia_is_an_error(bench: Bench) -> None:
+    everything = [question(f"What is {a} + {b}?", str(a + b)) for a in range(2, 21) for b in range(2, 21)]
+    bench.put("benchmarks", "problems", everything)
+    with pytest.raises(SeedmillError, match="is a trivia question"):
+        refusals.run(bench.context("refusals", INPUTS, questions=40))
