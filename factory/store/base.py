@@ -1,5 +1,6 @@
 """What every artefact store does, wherever the bytes lie."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,8 +52,11 @@ class Store(Protocol):
         """Publish the outputs, then the manifest, atomically and once. The first writer wins; an equal second one is reused."""
         ...
 
-    def outputs(self, manifest: Manifest) -> Path:
-        """A local folder that holds the version's outputs (fetched and checked first where they lie elsewhere)."""
+    def outputs(self, manifest: Manifest, only: Collection[str] | None = None) -> Path:
+        """A local folder that holds the version's outputs, or at least those named in `only`.
+
+        They are fetched and checked first where they lie elsewhere.
+        """
         ...
 
     def verify(self, manifest: Manifest) -> list[str]:

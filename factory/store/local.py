@@ -8,7 +8,10 @@ ROOT/experiments/EXPERIMENT/ASSET.json              the version that an experime
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
 
 from factory.digest import file_digest
 from factory.errors import SeedmillError
@@ -17,6 +20,7 @@ from factory.store.base import Attempt, same_or_conflict
 from factory.store.manifest import Manifest
 
 MANIFEST = "manifest.json"
+ATTEMPTS = "attempts"
 
 
 class LocalStore:
@@ -24,7 +28,7 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._parsed: dict[Path, Manifest] = {}
+        self._parsed: dict[tuple[Path, int, int], Manifest] = {}
 
     def manifest(self, asset: str, version: str) -> Manifest | None:
         """The manifest of a version, or None where it was never committed."""
@@ -40,26 +44,30 @@ class LocalStore:
     def assets(self) -> list[str]:
         """The names of all assets that have a committed version."""
         base = self.root / "artifacts"
-        return sorted({path.parent.parent.relative_to(base).as_posix() for path in base.glob(f"**/{MANIFEST}")})
+        found = set()
+        for folder, below, files in os.walk(base):
+            below[:] = [name for name in below if name != ATTEMPTS]  # outputs are large, and may hold a manifest.json of their own
+            if MANIFEST in files:
+                found.add(Path(folder).parent.relative_to(base).as_posix())
+        return sorted(found)
 
     def attempts(self, asset: str, version: str) -> list[Attempt]:
         """The attempts at a version, oldest first; each may read the parts of those before it, newest first."""
-        base = self._folder(asset, version) / "attempts"
-        numbers = sorted(int(p.name) for p in base.iterdir()) if base.exists() else []
-        return [Attempt(asset, version, n, base / str(n), tuple(base / str(m) for m in reversed(numbers) if m < n)) for n in numbers]
+        numbers = self._numbers(asset, version)
+        return [self._attempt(asset, version, n, numbers) for n in numbers]
 
-    def begin(self, asset: str, version: str) -> Attempt:
-        """Claim the next attempt number: creating its folder is the claim."""
-        base = self._folder(asset, version) / "attempts"
+    def begin(self, asset: str, version: str, lowest: int = 1) -> Attempt:
+        """Claim the next attempt number, `lowest` or above: creating its folder is the claim."""
+        base = self._folder(asset, version) / ATTEMPTS
         base.mkdir(parents=True, exist_ok=True)
-        number = max((a.number for a in self.attempts(asset, version)), default=0) + 1
+        number = max([lowest, *(n + 1 for n in self._numbers(asset, version))])
         while True:
             try:
                 (base / str(number)).mkdir()
             except FileExistsError:
                 number += 1
             else:
-                return self.attempts(asset, version)[-1]
+                return self._attempt(asset, version, number, self._numbers(asset, version))
 
     def commit(self, attempt: Attempt, manifest: Manifest) -> Manifest:
         """Link the manifest into place; then what earlier attempts left behind has no use any more."""
@@ -71,12 +79,14 @@ class LocalStore:
         except FileExistsError:
             committed = self.manifest(manifest.asset, manifest.version)
             return same_or_conflict(committed, manifest) if committed else manifest
-        self._tidy(attempt)
+        finally:
+            staged.unlink()
+        self.tidy(attempt)
         return manifest
 
-    def outputs(self, manifest: Manifest) -> Path:
+    def outputs(self, manifest: Manifest, only: Collection[str] | None = None) -> Path:  # noqa: ARG002 (nothing to fetch)
         """The attempt's output folder."""
-        return self._folder(manifest.asset, manifest.version) / "attempts" / str(manifest.attempt) / "out"
+        return self._folder(manifest.asset, manifest.version) / ATTEMPTS / str(manifest.attempt) / "out"
 
     def verify(self, manifest: Manifest) -> list[str]:
         """Files that are missing or hold other bytes than the manifest says."""
@@ -105,16 +115,33 @@ class LocalStore:
     def withdraw(self, manifest: Manifest) -> None:
         """Set a damaged version aside, manifest first, so that it can be built again."""
         folder = self._folder(manifest.asset, manifest.version)
-        (folder / MANIFEST).unlink()
-        shutil.rmtree(folder / "attempts", ignore_errors=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
 
     def _parse(self, path: Path) -> Manifest:
-        """Manifests never change, so each is parsed once."""
-        if path not in self._parsed:
-            self._parsed[path] = Manifest.model_validate_json(path.read_bytes())
-        return self._parsed[path]
+        """Each manifest is parsed once; only one that was withdrawn and built again is another file."""
+        stat = path.stat()
+        key = (path, stat.st_ino, stat.st_mtime_ns)
+        if key not in self._parsed:
+            try:
+                self._parsed[key] = Manifest.model_validate_json(path.read_bytes())
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise SeedmillError(
+                    f"{path} is no manifest ({'.'.join(map(str, first['loc']))}: {first['msg']}): remove it, and the version is built again"
+                ) from error
+        return self._parsed[key]
 
-    def _tidy(self, attempt: Attempt) -> None:
+    def _numbers(self, asset: str, version: str) -> list[int]:
+        base = self._folder(asset, version) / ATTEMPTS
+        return sorted(int(p.name) for p in base.iterdir()) if base.exists() else []
+
+    def _attempt(self, asset: str, version: str, number: int, numbers: list[int]) -> Attempt:
+        base = self._folder(asset, version) / ATTEMPTS
+        return Attempt(asset, version, number, base / str(number), tuple(base / str(m) for m in reversed(numbers) if m < number))
+
+    def tidy(self, attempt: Attempt) -> None:
+        """Remove what was left behind on the way to a version that is committed: unfinished attempts, finished parts."""
         shutil.rmtree(attempt.folder / "parts", ignore_errors=True)
         for folder in attempt.previous:
             shutil.rmtree(folder, ignore_errors=True)
