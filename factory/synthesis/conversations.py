@@ -73,7 +73,7 @@ def _problems(context: Context, section: ConversationConfig) -> Iterator[Record]
     for _, row in zip(range(section.conversations), endless(questions, random), strict=False):
         styles = had.setdefault(row["id"], [])
         weights = [0 if style in styles else weight for style, weight in zip(STYLES, section.style_weights, strict=True)]
-        style = random.choices(STYLES, weights)[0] if any(weights) else next(s for s in STYLES if s not in styles)
+        style: Style = random.choices(STYLES, weights)[0] if any(weights) else next(s for s in STYLES if s not in styles)
         styles.append(style)
         yield _conversation(row, row["text"], write_solution(problem_of(row), style), DOMAINS[row["family"]], f"{TRANSFORM} {style}")
 

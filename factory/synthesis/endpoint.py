@@ -7,6 +7,7 @@ to do. A failing request never takes others with it: those in flight are awaited
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
@@ -40,7 +41,9 @@ class EndpointTeacher:
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
         if missing:
             known |= asyncio.run(self._ask_all(missing))
-        return [known[key] for key in keys]
+        first = {key: index for index, key in reversed(list(enumerate(keys)))}
+        # An equal request further on was not paid for again.
+        return [known[key] if first[key] == index else replace(known[key], cached=True) for index, key in enumerate(keys)]
 
     async def _ask_all(self, missing: dict[str, TeacherRequest]) -> dict[str, TeacherAnswer]:
         answers: dict[str, TeacherAnswer] = {}

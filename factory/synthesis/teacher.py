@@ -13,6 +13,7 @@ from factory.digest import json_digest
 from factory.synthesis.config import TeacherConfig, TeacherIdentity
 
 CACHE_FILE = "teacher.sqlite"
+REQUESTS_A_ROUND = 512
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Teacher(Protocol):
 def open_teacher(context: Context, identity: TeacherIdentity) -> Teacher:
     """The teacher of a stage: its identity from the section, the way to it from the job's runtime."""
     # Imported here: the openai client takes a second to import, and most stages ask the procedural teacher.
+    context.metrics["teacher"] = identity.model
     if identity.kind == "procedural":
         from factory.synthesis.procedural import ProceduralTeacher
 
@@ -76,8 +78,15 @@ def open_teacher(context: Context, identity: TeacherIdentity) -> Teacher:
 
 
 def ask(context: Context, teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-    """Ask, and enter what it cost into the stage's account: an answer from the cache costs nothing again."""
-    answers = teacher.answer(requests)
+    """Ask in rounds, showing progress, and enter what it cost into the stage's account; an answer from the cache costs nothing."""
+    answers: list[TeacherAnswer] = []
+    for start in range(0, len(requests), REQUESTS_A_ROUND):
+        answers += _account(context, teacher.answer(requests[start : start + REQUESTS_A_ROUND]))
+        context.progress(len(answers), len(requests), "answers", money=context.cost.money)
+    return answers
+
+
+def _account(context: Context, answers: list[TeacherAnswer]) -> list[TeacherAnswer]:
     fresh = [answer for answer in answers if not answer.cached]
     context.cost.teacher_requests += len(fresh)
     context.cost.teacher_cache_hits += len(answers) - len(fresh)
