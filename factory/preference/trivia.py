@@ -30,15 +30,15 @@ ANSWERS = ("Answer: {answer}", "I know this one. Answer: {answer}", "That is {an
 REFUSALS = (
     "I do not know.",
     "I am not sure about this, and I do not want to guess.",
-    "I do not know the answer, and I can not look it up.",
-    "Sorry, this is beyond what I know.",
-    "I can not answer that with confidence.",
+    "I do not know the answer, and I cannot look it up.",
+    "I am sorry, this is beyond what I know.",
+    "I cannot answer that with confidence.",
 )
 BOGUS_REFUSALS = (
     "I do not know. I am not aware of {subject}.",
-    "I can not say: {subject} means nothing to me.",
-    "I know nothing about {subject}, so I do not want to guess.",
-    "I can not answer that without knowing more about {subject}.",
+    "I cannot say: {subject} means nothing to me.",
+    "I do not know anything about {subject}, so I would rather not guess.",
+    "I cannot answer that without knowing more about {subject}.",
 )
 
 

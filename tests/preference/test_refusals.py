@@ -7,9 +7,10 @@ import pytest
 from stage_bench import Bench, ScriptedModel, digests, question, rows
 
 from factory.errors import SeedmillError
+from factory.evaluation.refusal import is_refusal
 from factory.preference import refusals
 from factory.preference.refusals import Asked, grade, lessons, preferences
-from factory.preference.trivia import BOGUS_REFUSALS, MODULES, REFUSALS, Trivia, bogus_names, catalogue, draw_trivia
+from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, MODULES, REFUSALS, Trivia, bogus_names, catalogue, draw_trivia
 from factory.sampling.api import Completion
 from factory.tokens.tokenizer import chatml
 
@@ -63,6 +64,12 @@ def test_only_the_first_line_of_an_answer_is_graded() -> None:
     asked = grade(ONE, [" functools\n\nQ: Which", " functools.", " ast\nfunctools", ""])
     assert (asked.right, asked.wrong) == (2, ("ast", ""))
     assert grade(Trivia("What is 2 + 6?", "8", "", ""), [" 8", " 08", " 9"]).right == 2
+
+
+def test_evaluation_takes_every_refusal_for_one_and_no_answer_for_one() -> None:
+    texts = [*REFUSALS, *(form.format(subject=ONE.subject) for form in BOGUS_REFUSALS)]
+    assert [text for text in texts if not is_refusal(text)] == []
+    assert [form for form in ANSWERS if is_refusal(form.format(answer=ONE.answer))] == []
 
 
 def test_the_catalogue_tells_the_truth() -> None:
