@@ -45,7 +45,10 @@ class Asked:
 
 
 def run(context: Context) -> None:
-    """Write `conversations` (for fine-tuning), `pairs` (first tokens only) and `questions` (a part of them held out)."""
+    """Write `conversations` (for fine-tuning), `pairs` (first tokens only), and the questions, held out and trained on, apart.
+
+    `questions` are for evaluation: no conversation and no pair is about any of them.
+    """
     config = context.section(RefusalConfig)
     lots = context.random("trivia")
     trivia = draw_trivia(config.shots + config.questions // 2, lots)
@@ -56,14 +59,14 @@ def run(context: Context) -> None:
     asked = ask(context, config, examiner, shots, trivia[held_out:])
     conversations = [_conversation(*turn) for one in asked for turn in lessons(one, config.usually, lots)]
     pairs = [pair for one in asked for pair in _pairs(one, config.pair_tokens, examiner, lots)]
-    questions = [
-        *(record for one in trivia[:held_out] for record in question_records(one, HELD_OUT)),
-        *(record for one in trivia[held_out:] for record in question_records(one, TRAINING)),
-    ]
+    questions = [record for one in trivia[:held_out] for record in question_records(one, HELD_OUT)]
+    trained = [record for one in trivia[held_out:] for record in question_records(one, TRAINING)]
     context.write_records("conversations", conversations, CONVERSATION)
     context.write_records("pairs", pairs, PAIR)
     context.write_records("questions", questions, PROBLEM)
-    _report(context, asked, conversations, pairs, questions)
+    context.write_records("trained_questions", trained, PROBLEM)
+    context.made("questions", len(questions) + len(trained))
+    _report(context, asked, conversations, pairs)
 
 
 def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:
@@ -155,7 +158,7 @@ def _conversation(question: str, reply: str, reason: str) -> Record:
 
 
 def question_records(trivia: Trivia, place: str) -> list[Record]:
-    """A question and its bogus variant; `place`, the locator, tells whether evaluation may use them."""
+    """A question and its bogus variant; `place`, the locator, tells which set they belong to."""
     return [
         _question_record(trivia.question, trivia.answer, "answerable", place),
         _question_record(trivia.bogus, "", "unanswerable", place),
@@ -178,12 +181,9 @@ def _question_record(text: str, answer: str, family: str, place: str) -> Record:
     )
 
 
-def _report(
-    context: Context, asked: Sequence[Asked], conversations: Sequence[Record], pairs: Sequence[Record], questions: Sequence[Record]
-) -> None:
-    for what, records in (("conversations", conversations), ("pairs", pairs), ("questions", questions)):
-        context.made(what, len(records))
+def _report(context: Context, asked: Sequence[Asked], conversations: Sequence[Record], pairs: Sequence[Record]) -> None:
+    context.made("conversations", len(conversations))
+    context.made("pairs", len(pairs))
     context.metrics["lessons"] = dict(sorted(Counter(record["locator"] for record in conversations).items()))
     context.metrics["pairs"] = dict(sorted(Counter(json.loads(pair["evidence"])["reason"] for pair in pairs).items()))
     context.metrics["accuracy"] = sum(one.success for one in asked) / max(1, len(asked))
-    context.metrics["held_out"] = sum(question["locator"] == HELD_OUT for question in questions)

@@ -123,20 +123,20 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Bench) -> None:
     context = bench.context("refusals", INPUTS, questions=40)
     refusals.run(context)
-    questions, chats, pairs = (rows(context, name) for name in ("questions", "conversations", "pairs"))
-    held_out = {q["text"] for q in questions if q["locator"] == "held-out"}
-    assert len(held_out) == 8
+    questions, trained, chats, pairs = (rows(context, name) for name in ("questions", "trained_questions", "conversations", "pairs"))
+    assert (len(questions), len(trained)) == (8, 32)
+    assert {question["locator"] for question in questions} == {"held-out"}
     assert {(q["family"], bool(q["answer"])) for q in questions} == {("answerable", True), ("unanswerable", False)}
-    assert not held_out & {chat["messages"][0]["content"] for chat in chats}
-    assert not [pair for pair in pairs if pair["question"] in {q["id"] for q in questions if q["locator"] == "held-out"}]
-    ids = {q["id"] for q in questions}
+    assert not {q["text"] for q in questions} & {q["text"] for q in trained}
+    assert {chat["messages"][0]["content"] for chat in chats} <= {q["text"] for q in trained}
+    ids = {q["id"] for q in trained}
     assert all(set(record["parents"]) <= ids for record in [*chats, *pairs])
     for chat in chats:
         about_sum = chat["messages"][0]["content"].startswith("What is") and chat["locator"] != "bogus"
         assert ("Answer:" in chat["messages"][1]["content"]) == about_sum
         assert chat["text"] == chatml(chat["messages"])
     assert context.metrics["lessons"]["bogus"] == 16
-    assert digests(context).keys() == {"conversations", "pairs", "questions"}
+    assert digests(context).keys() == {"conversations", "pairs", "questions", "trained_questions"}
 
 
 def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> None:
