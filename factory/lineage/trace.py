@@ -4,38 +4,17 @@ Every record names its parents, so the records themselves are the graph. DuckDB 
 artefacts' Parquet files; the walk goes level by level, since two records may come to have the same text and so form a circle.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import pyarrow.parquet as pq
 
-from factory.context import Input
 from factory.errors import SeedmillError
-from factory.records import BASE_FIELDS
+from factory.lineage.exposure import training
+from factory.lineage.places import COLUMNS, Place, find_places
 from factory.store.base import Store
 from factory.store.manifest import Manifest
 
-TRAINED_ON = ("index", "conversations", "pairs")
-"""The outputs that a trainer reads: a shard's index from document to record, chats, preference pairs."""
-COLUMNS = tuple(field.name for field in BASE_FIELDS if field.name != "text")
 SHOWN = ("source", "locator", "license", "kind", "created_by")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A set of records in an artefact; `key` is its column of record ids."""
-
-    manifest: Manifest
-    output: str
-    files: list[str]
-    key: str
-
-    @property
-    def feeds_training(self) -> bool:
-        """Whether a checkpoint that reads this artefact is trained on these records."""
-        return self.output in TRAINED_ON
 
 
 def trace(store: Store, manifests: list[Manifest], record: str) -> dict[str, Any]:
@@ -49,30 +28,12 @@ def trace(store: Store, manifests: list[Manifest], record: str) -> dict[str, Any
     found = _resolve(db, record, len(own))
     above, below = _walk(db, found, "child", "parent"), _walk(db, found, "parent", "child")
     known = _describe(db, own, [found, *above, *below])
-    held = {found, *below}
+    db.execute("CREATE TABLE held AS SELECT unnest(?) AS id", [[found, *below]])
     return {
         "record": {**known[found], "text": _text(db, own, found)},
         "ancestors": [{**known[name], "depth": depth} for name, depth in above.items()],
-        "descendants": [{**known[name], "depth": depth} for name, depth in below.items()] + _artifacts(db, manifests, places, held),
+        "descendants": [{**known[name], "depth": depth} for name, depth in below.items()] + training(db, store, manifests, places),
     }
-
-
-def find_places(store: Store, manifests: Iterable[Manifest]) -> list[Place]:
-    """The record sets that a trace goes through. Checkpoints hold none, and their weights need not be fetched for it."""
-    found = []
-    for manifest in manifests:
-        if any(output.kind == "checkpoint" for output in manifest.outputs):
-            continue
-        records = [output for output in manifest.outputs if output.kind == "records" and output.rows]
-        folder = Input(manifest.asset, manifest.version, manifest.digest, store.outputs(manifest)) if records else None
-        for output in records:
-            assert folder is not None
-            parts = folder.parts(output.name)
-            names = pq.read_schema(parts[0]).names
-            if set(COLUMNS) <= set(names) or (output.name in TRAINED_ON and "record" in names):
-                key = "id" if "parents" in names else "record"
-                found.append(Place(manifest, output.name, [str(part) for part in parts], key))
-    return found
 
 
 def _load(places: list[Place]) -> duckdb.DuckDBPyConnection:
@@ -125,32 +86,6 @@ def _describe(db: duckdb.DuckDBPyConnection, places: list[Place], ids: list[str]
 def _text(db: duckdb.DuckDBPyConnection, places: list[Place], record: str) -> str:
     place = _only(db.execute("SELECT min(place) FROM records WHERE id = ?", [record]))
     return _only(db.execute("SELECT first(text) FROM read_parquet(?) WHERE id = ?", [places[place].files, record]))
-
-
-def _artifacts(db: duckdb.DuckDBPyConnection, manifests: list[Manifest], places: list[Place], ids: set[str]) -> list[dict[str, Any]]:
-    """The shards and other training sets that hold one of the records, then the checkpoints trained on them or made from those."""
-    db.execute("CREATE TABLE held AS SELECT unnest(?) AS id", [sorted(ids)])
-    shards = [shard for place in places if place.feeds_training and (shard := _training_set(db, place))]
-    reached = {(shard["asset"], shard["version"]) for shard in shards}
-    checkpoints = []
-    for manifest in manifests:
-        through = sorted({u.asset for u in manifest.inputs if (u.asset, u.version) in reached})
-        if through and any(output.kind == "checkpoint" for output in manifest.outputs):
-            reached.add((manifest.asset, manifest.version))
-            checkpoints.append({"type": "checkpoint", "asset": manifest.asset, "version": manifest.version, "through": through})
-    return [*shards, *checkpoints]
-
-
-def _training_set(db: duckdb.DuckDBPyConnection, place: Place) -> dict[str, Any] | None:
-    source = "read_parquet(?) AS part JOIN held ON held.id ="
-    documents = _only(db.execute(f"SELECT count(*) FROM {source} part.{place.key}", [place.files]))  # noqa: S608
-    if not documents:
-        return None
-    manifest = place.manifest
-    found = {"type": "training set", "asset": manifest.asset, "version": manifest.version, "output": place.output, "documents": documents}
-    if place.key == "record":
-        found["tokens"] = int(_only(db.execute(f"SELECT sum(part.tokens) FROM {source} part.record", [place.files])))  # noqa: S608
-    return found
 
 
 def _only(rows: duckdb.DuckDBPyConnection) -> Any:
