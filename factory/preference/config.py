@@ -49,6 +49,12 @@ class PivotalSearchConfig(QuestionWindow):
     )
     figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
 
+    @model_validator(mode="after")
+    def _enough_answers(self) -> Self:
+        if self.roots > self.filter_samples:
+            raise ValueError(f"roots {self.roots} exceeds filter_samples {self.filter_samples}, among which they are chosen: lower it")
+        return self
+
 
 class Responder(Section):
     """Who answers the judged questions."""

@@ -66,9 +66,12 @@ class PivotalSearch:
         self.rules = Rules(config.samples, config.gap, config.prune, config.reuse)
         self.examiner = Examiner(load(context.inputs["tokenizer"].path))
         self.report = Report()
-        self._rounds = Rounds(open_sampler(context, "sft_checkpoint", config.sampling), context.parts, context.seed)
+        sampler = open_sampler(context, "sft_checkpoint", config.sampling)
         settings = self.examiner.settings(config.temperature, config.max_new_tokens)
+        self._rounds = Rounds(sampler, context.parts, context.seed)
         self._draw: Draw = partial(self._rounds.draw, settings=settings)
+        # The picture has rounds of its own: what it samples is no cost of the search, whose budget the control gets.
+        self._draw_figure: Draw = partial(Rounds(sampler, context.parts, context.seed, "figure").draw, settings=settings)
         self._roots = context.random("searched answers")
         self._shown: tuple[Record, Branch] | None = None
 
@@ -139,7 +142,7 @@ class PivotalSearch:
         answer = Completion(branch.nodes[-1].prefix, branch.log_probs, stopped=True)
         tree = AnswerTree(branch.tree.prompt, self.examiner.grade(question), longest=config.max_new_tokens, stop=self.examiner.stop)
         nodes = tree.insert(answer)
-        sample([(tree, node) for node in nodes], config.figure_samples, self._draw, reuse=True)
+        sample([(tree, node) for node in nodes], config.figure_samples, self._draw_figure, reuse=True)
         return Trajectory(
             question=question["text"],
             tokens=tuple(tokenizer.decode([token]) for token in answer.tokens),
