@@ -48,7 +48,7 @@ def run(context: Context) -> None:
     records: list[Record] = []
     for start in range(0, len(questions), config.questions_together):
         records.extend(search.group(questions[start : start + config.questions_together]))
-        context.progress(start + config.questions_together, len(questions), "questions", pairs=len(records))
+        context.log(f"{min(start + config.questions_together, len(questions))} of {len(questions)} questions, {len(records)} pairs")
     refusals = list(context.inputs["refusals"].records("pairs"))
     context.keep(len(refusals))
     unique = {record["id"]: record for record in records}
@@ -81,7 +81,8 @@ class PivotalSearch:
         by_tree = {id(branch.tree): question for question, branches in kept for branch in branches}
         branches = [branch for _, branches in kept for branch in branches]
         for undecided in explore(branches, self.rules, self._draw):
-            self.context.log(f"round {self._rounds.done}: {undecided} of {len(branches)} answers undecided")
+            tokens = self._rounds.usage.decode_tokens
+            self.context.progress(len(branches) - undecided, len(branches), "answers", rounds=self._rounds.done, tokens=tokens)
         for question, own in kept:
             self._consider_for_figure(question, own)
         self.report.searched_answers += len(branches)
