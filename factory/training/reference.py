@@ -55,6 +55,7 @@ def _keep(path: Path, values: np.ndarray) -> None:
     write_atomically(path, stream.getvalue())
 
 
+@torch.no_grad()
 def _evaluate(rows: PackedRows, section: DpoConfig, model: DistributedDataParallel) -> np.ndarray:
     """Run the forward pass over all rows, micro-batches dealt out among the data ranks."""
     model.eval()
