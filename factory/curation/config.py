@@ -11,7 +11,7 @@ SourceKind = Literal["folder", "pydoc_html", "stdlib_code", "language_reference"
 OPTION_GRIDS = (
     "a i only b ii only c iii only d i and ii only e i ii and iii",
     "a i only b ii only c i and ii only d i and iii only e i ii and iii",
-    "a true true b false false c true false d false true",
+    "a true true b false false c true false d false true.",
     "a logically equivalent b contradictory c neither logically equivalent nor contradictory but consistent d inconsistent",
     "a b c d e f g h i j k l m n o p q r s t u v w x y z",
 )
@@ -59,7 +59,7 @@ class FilterConfig(Section):
     max_compression_ratio: float = Field(default=12.0, gt=1, description="bytes over deflated bytes; endless repetition lies above")
     max_repeated_ngrams: float = Field(default=0.6, gt=0, le=1, description="largest share of word 10-grams that repeat an earlier one")
     max_symbol_fraction: float = Field(
-        0.35, gt=0, le=1, description="largest share of symbols in prose, and of control or private characters in code"
+        default=0.35, gt=0, le=1, description="largest share of symbols in prose, and of control or private characters in code"
     )
     annotations: int = Field(default=1_500, ge=20, description="how many documents the annotator labels to train the quality classifier")
     min_quality: float = Field(default=0.1, ge=0, le=1, description="drop documents of lower predicted grade (share of the top grade)")

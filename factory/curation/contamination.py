@@ -65,7 +65,7 @@ class _Grams:
         """Prepare the search, when the n-grams are complete."""
         rows = [[self._vocabulary[word] for word in gram.split(" ")] for gram in self.holders]
         numbers = np.array(rows, dtype=np.uint64).reshape(len(rows), self.size)
-        self._sorted = np.sort(np.array([ngram_hashes(row, self.size)[0] for row in numbers], dtype=np.uint64))
+        self._sorted = np.sort(ngram_hashes(numbers.T, self.size)[0]) if rows else np.zeros(0, dtype=np.uint64)
 
     def found(self, words: list[str], numbers: Hashes, possible: np.ndarray) -> list[str]:
         """The text's n-grams that some problem holds, each once, in the text's order; compared as text at the end."""

@@ -19,9 +19,12 @@ def word_hashes(text: str) -> Hashes:
 
 
 def ngram_hashes(words: Hashes, size: int) -> Hashes:
-    """A number for every run of `size` words, in which their order counts; shape (max(words - size + 1, 0),)."""
+    """A number for every run of `size` words, in which their order counts.
+
+    `words` has shape (words, ...), the result (max(words - size + 1, 0), ...).
+    """
     if len(words) < size:
-        return np.zeros(0, dtype=np.uint64)
+        return words[:0]
     width, hashes = 1, words
     while width < size:
         # Two runs that overlap where size is no power of two: as many steps as size has bits, not words.

@@ -20,7 +20,7 @@ _REASON = re.compile(
 )
 _FACT = re.compile(
     r"\b(is an?|is the|are the|are|means|returns?|defined|called|known as|consists of|contains?"
-    r"|represents?|describes?|raises?|default|equal to)\b|\d+"
+    r"|represents?|describes?|raises?|default|equal to)\b|\b\d+\b"
 )
 _STATEMENTS = re.compile(
     r"\b[Ii]f (?P<a1>[^.,;\n][^.;]{8,160}?), (?:then )?(?P<c1>[^.;]{8,200})[.;]"
