@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
+from typing import Any
 
 from factory.context import Context
 from factory.errors import SeedmillError
@@ -34,7 +35,7 @@ def run(context: Context) -> None:
     examination = Examination(context, config)
     answers = {mode: examination.answer(problems, mode) for mode in MODES}
     context.keep(len(problems))
-    scores: dict[str, Score] = {"checkpoint": examination.candidate.name, "prompt": config.prompt} | {
+    scores: dict[str, Any] = {"checkpoint": examination.candidate.name, "prompt": config.prompt} | {
         m: score(rows) for m, rows in answers.items()
     }
     rows = [row for mode in MODES for row in answers[mode]]
