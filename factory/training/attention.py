@@ -1,7 +1,10 @@
-"""Attention by `F.scaled_dot_product_attention`, as the core attention of Megatron's local layer specification.
+"""Attention without Transformer Engine, as the core attention of Megatron's local layer specification.
 
 The stock one builds its causal mask on CUDA and repeats keys and values for grouped queries. This one runs anywhere, takes a
 document mask, and supports context parallelism by gathering keys and values over the context ranks.
+
+Short bf16 rows go through two plain matrix products: torch's fused attention does not use the CPU's bf16 units in its backward
+pass, and took 25 ms where these take 7 ms (16 rows of 128 tokens, forward and backward).
 """
 
 import math
@@ -12,6 +15,8 @@ import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 
 from factory.training.megatron import MegatronModule, ProcessGroupCollection, TransformerConfig
+
+LONGEST_PRODUCT = 1024
 
 
 class _GatherOverContext(torch.autograd.Function):
@@ -57,9 +62,13 @@ class ScaledDotProductAttention(MegatronModule):
             key, value = self._whole_keys(key, value)
             allowed = self._allowed_from_here(length, query.device)
         q, k, v = (t.permute(1, 2, 0, 3) for t in (query, key, value))
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=self.scale, enable_gqa=k.shape[1] != heads
-        )
+        if query.dtype is torch.bfloat16 and key.shape[0] <= LONGEST_PRODUCT:
+            out = _product_attention(q, k, v, allowed, self.scale)
+        else:
+            grouped = k.shape[1] != heads
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=allowed, is_causal=allowed is None, scale=self.scale, enable_gqa=grouped
+            )
         return out.permute(2, 0, 1, 3).reshape(length, batch, heads * channels)
 
     def _whole_keys(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,3 +91,19 @@ class ScaledDotProductAttention(MegatronModule):
     def sharded_state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:
         """Attention has no weights of its own."""
         return {}
+
+
+def _product_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, allowed: torch.Tensor | None, scale: float) -> torch.Tensor:
+    """Attention of [b, heads, s, d] over [b, groups, t, d]: the heads of a group are rows of one product."""
+    batch, heads, length, channels = q.shape
+    groups, keys = k.shape[1], k.shape[2]
+    if allowed is None:
+        allowed = torch.ones(length, keys, dtype=torch.bool, device=q.device).tril()
+    bias = torch.zeros(allowed.shape, dtype=q.dtype, device=q.device).masked_fill_(~allowed, -torch.inf)
+    if bias.dim() == 4:
+        bias = bias[:, :, None]
+    bias = bias.expand(batch, groups, heads // groups, length, keys).reshape(batch * groups, -1, keys)
+    queries = q.reshape(batch * groups, -1, channels)
+    scores = torch.baddbmm(bias, queries, k.reshape(batch * groups, keys, channels).transpose(1, 2), alpha=scale)
+    out = torch.bmm(scores.softmax(dim=-1), v.reshape(batch * groups, keys, channels))
+    return out.view(batch, heads, length, channels)
