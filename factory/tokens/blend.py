@@ -38,7 +38,7 @@ def run(context: Context) -> None:
     entries = allocate(config.shares, available(context), config.total_tokens)
     clusters = [entry.model_dump() for entry in entries]
     context.write_json("blend.json", {"clusters": clusters, "total_tokens": config.total_tokens, "sequence_length": config.sequence_length})
-    context.metrics["epochs"] = {entry.name: round(entry.epochs, 2) for entry in entries}
+    context.metrics["clusters"] = clusters
 
 
 def available(context: Context) -> dict[str, Available]:

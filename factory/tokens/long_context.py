@@ -116,4 +116,4 @@ def _write_blend(context: Context, config: LongContextConfig, long: Available) -
         "sequence_length": config.sequence_length,
     }
     context.write_json("blend.json", blend)
-    context.metrics["epochs"] = {row.name: round(row.epochs, 2) for row in rows}
+    context.metrics["clusters"] = blend["clusters"]

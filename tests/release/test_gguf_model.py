@@ -104,11 +104,9 @@ def test_the_split_pattern_of_llama_cpp_agrees_on_what_the_model_was_trained_for
 def test_both_templates_are_the_chatml_of_training(reader, made):
     assert _value(reader, "tokenizer.chat_template") == JINJA
     lines = (made / "Modelfile").read_text().splitlines()
-    assert lines[:2] == [
-        "FROM ./model.gguf",
-        'TEMPLATE """{{- range .Messages }}<|im_start|>{{ .Role }}<|im_sep|>{{ .Content }}<|im_end|>{{ end }}'
-        '<|im_start|>assistant<|im_sep|>"""',
-    ]
+    turn = "<|im_start|>{{ .Role }}<|im_sep|>{{ .Content }}<|im_end|>"
+    assert lines[0] == "FROM ./model.gguf"
+    assert lines[1] == f'TEMPLATE """{{{{- range .Messages }}}}{turn}{{{{ end }}}}<|im_start|>assistant<|im_sep|>"""'
     assert 'PARAMETER stop "<|im_end|>"' in lines
 
 
