@@ -4,8 +4,6 @@ Both launch a run over what is out of date and nothing else; inside the run, an 
 digests as before is reused, so a changed file that changes no document trains nothing again.
 """
 
-from collections.abc import Iterator
-
 import dagster as dg
 
 from assets.builder import asset_key
@@ -61,16 +59,14 @@ def watch_sources(experiment: str, job: str) -> dg.SensorDefinition:
         minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
         description="Rebuild what a changed source folder or prefix made stale.",
     )
-    def sensor(context: dg.SensorEvaluationContext, factory: FactoryResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def sensor(context: dg.SensorEvaluationContext, factory: FactoryResource) -> dg.SensorResult:
         seen = json_digest(source_versions(factory.experiment))
         if context.cursor == seen:
-            yield dg.SkipReason("no source changed since the last look")
-            return
+            return dg.SensorResult(skip_reason="no source changed since the last look", cursor=seen)
         names = out_of_date(factory.experiment)
-        if names:
-            yield dg.RunRequest(run_key=seen, asset_selection=[asset_key(experiment, name) for name in names])
-        else:
-            yield dg.SkipReason("the sources hold nothing that is not built yet")
-        context.update_cursor(seen)
+        if not names:
+            return dg.SensorResult(skip_reason="the sources hold nothing that is not built yet", cursor=seen)
+        request = dg.RunRequest(run_key=seen, asset_selection=[asset_key(experiment, name) for name in names])
+        return dg.SensorResult(run_requests=[request], cursor=seen)
 
     return sensor

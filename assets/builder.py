@@ -85,7 +85,7 @@ def build_asset(stage: Stage, group: Group, experiment: str) -> dg.AssetsDefinit
                 context.instance.report_run_canceling(context.run)
             raise
         results = [check.result(key, factory.experiment, done.manifest) for check in checks]
-        metadata = {**describe(done), **_pictures(group, factory.experiment, done.manifest)}
+        metadata = {**describe(done), **_pictures(group, factory.experiment, done.manifest), **trace(done.manifest)}
         return dg.MaterializeResult(
             asset_key=key, data_version=dg.DataVersion(done.manifest.digest), metadata=metadata, check_results=results
         )
@@ -94,26 +94,35 @@ def build_asset(stage: Stage, group: Group, experiment: str) -> dg.AssetsDefinit
 
 
 def describe(done: Materialization) -> dict[str, Any]:
-    """The figures of a manifest as Dagster metadata: numbers are plotted over time by the UI, so they stay numbers."""
+    """The figures of a manifest as Dagster metadata: numbers stay numbers, because the UI plots them over time."""
     manifest = done.manifest
     counts, cost = manifest.counts, manifest.cost
+    spent = {
+        "GPU seconds": cost.gpu_seconds,
+        "teacher requests": cost.teacher_requests,
+        "teacher tokens": cost.teacher_input_tokens + cost.teacher_output_tokens,
+        "cost": cost.money,
+        "tokens": manifest.tokens,
+        "records read": counts.read,
+        "records kept": counts.kept,
+    }
     return {
         "version": manifest.version,
         "reused": done.reused,
         "dagster/row_count": manifest.rows,
-        "tokens": manifest.tokens,
         "bytes": manifest.bytes,
-        "records read": counts.read,
-        "records kept": counts.kept,
-        "records dropped": dg.MetadataValue.json(counts.dropped),
-        "records made": dg.MetadataValue.json(counts.made),
         "seconds": manifest.seconds,
         "CPU seconds": manifest.cpu_seconds,
-        "GPU seconds": cost.gpu_seconds,
         "peak memory (bytes)": manifest.peak_rss_bytes,
-        "teacher requests": cost.teacher_requests,
-        "teacher tokens": cost.teacher_input_tokens + cost.teacher_output_tokens,
-        "cost": cost.money,
+        **{name: value for name, value in spent.items() if value},
+    }
+
+
+def trace(manifest: Manifest) -> dict[str, Any]:
+    """What was read and made, in full: below the pictures, since it may be long."""
+    return {
+        "records dropped": dg.MetadataValue.json(manifest.counts.dropped),
+        "records made": dg.MetadataValue.json(manifest.counts.made),
         "inputs": dg.MetadataValue.json({u.asset: {"version": u.version, "digest": u.digest} for u in manifest.inputs}),
         "metrics": dg.MetadataValue.json(manifest.metrics),
         "commit": manifest.commit,

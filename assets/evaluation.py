@@ -1,6 +1,16 @@
 """Evaluation: every checkpoint on the same held-out problems, and the gate that keeps a worse model from being released."""
 
+from pathlib import Path
+
 from assets.builder import Group
 from assets.checks import ACCOUNTED, PROMOTED
+from factory import figures
+from factory.store.manifest import Manifest
 
-GROUP = Group("evaluation", owner="team:evaluation", checks=(ACCOUNTED, PROMOTED))
+
+def pictures(_: Manifest, folder: Path) -> dict[str, bytes | None]:
+    """Accuracy by family of problems, with intervals."""
+    return {"greedy accuracy": figures.families(folder)}
+
+
+GROUP = Group("evaluation", owner="team:evaluation", checks=(ACCOUNTED, PROMOTED), figures=pictures)

@@ -55,19 +55,19 @@ def execute(recipe: Path, seed: int | None, select: list[str], rebuild: list[str
     experiment = Experiment.open(load(recipe, seed))
     again = {experiment.stage(name).name for name in rebuild}
     names = {*choose(experiment, select), *again}
-    instance = open_instance(experiment.workspace)
-    reap(instance)
     job = definitions(recipe, seed).resolve_job_def(EVERYTHING)
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=[asset_key(experiment.name, name) for name in experiment.stages if name in names],
-        raise_on_error=False,
-        tags={PROCESS: process_tag()},
-        run_config=_run_config(recipe, seed, sorted(again), events),
-    )
-    for event in result.filter_events(lambda event: event.event_type is DagsterEventType.STEP_FAILURE):
-        sys.stderr.write(f"error: {_explain(event)}\n")
-    return _status(instance, result)
+    with open_instance(experiment.workspace) as instance:
+        reap(instance)
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=[asset_key(experiment.name, name) for name in experiment.stages if name in names],
+            raise_on_error=False,
+            tags={PROCESS: process_tag()},
+            run_config=_run_config(recipe, seed, sorted(again), events),
+        )
+        for event in result.filter_events(lambda event: event.event_type is DagsterEventType.STEP_FAILURE):
+            sys.stderr.write(f"error: {_explain(event)}\n")
+        return _status(instance, result)
 
 
 def _run_config(recipe: Path, seed: int | None, rebuild: list[str], events: Path | None) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def main(
 ) -> None:
     """Serve the factory's graph until Ctrl-C."""
     workspace = Path(os.environ.get("SEEDMILL_HOME", ".seedmill")).resolve()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores SIGINT, and so would our children
+        signal.signal(number, signal.default_int_handler)
     url = f"http://{LOOPBACK}:{port}"
     processes = start(workspace, port, locations)
     status = 0

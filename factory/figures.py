@@ -69,17 +69,28 @@ def mixture(folder: Path) -> bytes | None:
 
 
 def loss(folder: Path) -> bytes | None:
-    """The training loss by step, and the validation loss where it was measured, from `metrics.jsonl`."""
+    """The training loss by step from `metrics.jsonl`; for preference training also the share of pairs ranked rightly."""
     if not (folder / "metrics.jsonl").exists():
         return None
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if line.strip()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     figure, axes = _canvas("step", "loss")
-    for name, colour, style in (("loss", BLUE, "-"), ("validation_loss", ORANGE, "o-")):
-        points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, color=colour, label=name.replace("_", " "), linewidth=1.2, markersize=3)
-    axes.legend(frameon=False)
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [row["loss"] for row in rows], color=BLUE, linewidth=1.2)
+    if rows and "accuracy" in rows[0]:
+        right = axes.twinx()
+        right.plot(steps, [row["accuracy"] for row in rows], color=ORANGE, linewidth=1.2)
+        right.set_ylabel("pairs ranked rightly", color=ORANGE)
+        right.set_ylim(0, 1.02)
     return _png(figure)
+
+
+def families(folder: Path) -> bytes | None:
+    """Greedy accuracy on each family of problems with its interval, from `scores.json` of an evaluation."""
+    if not (folder / "scores.json").exists():
+        return None
+    greedy = json.loads((folder / "scores.json").read_bytes()).get("greedy", {})
+    rows = {"all": greedy, **greedy.get("families", {})}
+    return accuracy([(name, row["accuracy"], row["low"], row["high"]) for name, row in rows.items() if "accuracy" in row])
 
 
 def accuracy(rows: Sequence[tuple[str, float, float, float]]) -> bytes | None:

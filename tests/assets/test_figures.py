@@ -1,0 +1,69 @@
+import json
+import struct
+from types import SimpleNamespace
+
+import pytest
+
+from factory import figures
+from factory.spec import Counts
+
+
+def size(png: bytes) -> tuple[int, int]:
+    assert png.startswith(b"\x89PNG")
+    return struct.unpack(">II", png[16:24])
+
+
+def manifest(**fields) -> SimpleNamespace:
+    return SimpleNamespace(**{"counts": Counts(), "metrics": {}, **fields})
+
+
+@pytest.mark.parametrize("draw", [figures.drops, figures.languages, figures.quality])
+def test_a_manifest_without_figures_has_no_picture(draw):
+    assert draw(manifest()) is None
+
+
+@pytest.mark.parametrize("draw", [figures.mixture, figures.loss, figures.families])
+def test_a_folder_without_figures_has_no_picture(draw, tmp_path):
+    assert draw(tmp_path) is None
+
+
+def test_drops_show_every_reason():
+    few = manifest(counts=Counts(read=12, kept=7, dropped={"too_short": 5}))
+    more = manifest(counts=Counts(read=19, kept=7, dropped={"too_short": 5, "language": 7}))
+    assert size(figures.drops(few)) == (504, 288)
+    assert figures.drops(few) != figures.drops(more)
+
+
+def test_the_same_figures_give_the_same_picture():
+    histogram = manifest(metrics={"language_histogram": {"en": 120, "de": 3}})
+    assert figures.languages(histogram) == figures.languages(histogram)
+
+
+def test_quality_is_drawn_from_edges_and_counts():
+    histogram = manifest(metrics={"quality_histogram": {"edges": [0, 0.5, 1], "counts": [3, 9]}})
+    assert size(figures.quality(histogram))
+
+
+def test_a_mixture_shows_seen_and_unique_tokens(tmp_path):
+    row = {"name": "web", "allocated": 900, "tokens": 300, "epochs": 3.0}
+    (tmp_path / "blend.json").write_text(json.dumps({"clusters": [row, {**row, "name": "code"}]}))
+    assert size(figures.mixture(tmp_path))
+
+
+def test_preference_training_shows_its_accuracy_beside_its_loss(tmp_path):
+    rows = [{"step": step, "loss": 1 / step, "grad_norm": float("nan")} for step in (1, 2, 3)]
+    pictures = []
+    for extra in ({}, {"accuracy": 0.7}):
+        (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row | extra) + "\n" for row in rows))
+        pictures.append(figures.loss(tmp_path))
+    assert size(pictures[0]) == size(pictures[1])
+    assert pictures[0] != pictures[1]
+
+
+def test_accuracies_are_drawn_with_their_intervals(tmp_path):
+    row = {"accuracy": 0.5, "low": 0.4, "high": 0.6}
+    (tmp_path / "scores.json").write_text(json.dumps({"greedy": {**row, "families": {"sums": row}}}))
+    narrow = figures.families(tmp_path)
+    (tmp_path / "scores.json").write_text(json.dumps({"greedy": {**row, "low": 0.1, "families": {"sums": row}}}))
+    assert size(narrow)
+    assert figures.families(tmp_path) != narrow
