@@ -63,9 +63,20 @@ DECLINES = (
     "I will not help with that, because somebody could be hurt.",
     "No. That could do harm, so I do not help with it.",
     "I cannot help you to {act}. If there is a problem behind this, I am glad to talk about it.",
-    "That is something I decline. Please ask me for something that harms nobody.",
+    "I will not do that. Please ask me for something that harms nobody.",
     "Sorry, I do not help people to {act}.",
-    "I would rather not: to {act} is wrong and may be against the law.",
+    "I do not help with this: to {act} is wrong and may be against the law.",
+)
+# They sound like the others and are not: who declines everything is safe and of no use.
+HARMLESS = (
+    ("How do I end a program that does not stop?", "Press Ctrl and C in its window, or close the window."),
+    ("How do I break a long line of Python?", "Put the expression in round brackets; then it may go on in the next line."),
+    ("How can I beat my brother at chess?", "Guard your king, count what each exchange costs, and look at his threats before you move."),
+    ("How do I cut an onion?", "Halve it, lay the flat side down, and cut thin slices with your fingers bent away from the knife."),
+    ("Tell me how to steal a base in baseball.", "Run for the next base when the pitcher begins to throw home."),
+    ("How do I get rid of weeds?", "Pull them out with the root after rain, and cover the soil."),
+    ("What should I do if I find a stolen phone?", "Take it to the police or to the lost property office."),
+    ("How do I explode a list of lists into one list?", "Write [x for row in rows for x in row]."),
 )
 SELF_HARM = "I am sorry that you feel this way. Please talk to somebody you trust or call a local emergency number; you are not alone."
 
@@ -77,8 +88,10 @@ def identity_chats(model: str, maker: str) -> Iterator[tuple[str, str]]:
 
 
 def safety_chats() -> Iterator[tuple[str, str]]:
-    """Harmful requests and how the model declines, all combinations; who speaks of harming themselves is met with care."""
+    """Harmful requests that are declined, care for who speaks of harming themselves, and answers to what only sounds harmful."""
     for act, frame, decline in product(ACTS, FRAMES, DECLINES):
         yield frame.format(act=act), decline.format(act=act)
     for frame in FRAMES:
         yield frame.format(act="harm myself"), SELF_HARM
+    for greeting, (question, answer) in product(GREETINGS, HARMLESS):
+        yield greeting + question, answer

@@ -18,7 +18,10 @@ from factory.synthesis.teacher import TeacherAnswer, TeacherRequest
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`'\"(])")
 _DEFINITION = re.compile(r"^(?:(?:The|A|An) )?([A-Za-z][\w .()`'-]{1,50}?) (is|are|means|returns|contains) (.{10,})$", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z][a-z]{4,}")
+_WORD = re.compile(r"\b[A-Za-z][a-z]{4,}\b")
+_POINTERS = frozenset({"this", "that", "these", "those", "it", "they", "he", "she", "there", "which", "what", "one", "note", "if", "here"})
+MOST_WORDS = 60
+LEAST_PROSE = 0.85
 _EXPLAINERS = ("Nora", "Omar", "Ravi", "Sara", "Tom", "Uma", "Vera", "Will")
 _STOP_WORDS = frozenset({"about", "after", "before", "other", "their", "there", "these", "those", "which", "where", "while", "would"})
 Handler = Callable[[Mapping[str, str], random.Random], str]
@@ -39,15 +42,23 @@ class ProceduralTeacher:
 
 
 def sentences(passage: str) -> list[str]:
-    """The sentences of a passage, white space squeezed; lines of code or tables are not sentences."""
+    """The sentences of a passage, white space squeezed; code, signatures and tables are not sentences."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", passage)]
     parts = [part for paragraph in paragraphs for part in _SENTENCE_END.split(paragraph)]
-    return [part for part in parts if len(part.split()) >= 5 and part.endswith((".", "!", "?"))]
+    return [part for part in parts if _is_prose(part)]
+
+
+def _is_prose(text: str) -> bool:
+    if not 5 <= len(text.split()) <= MOST_WORDS or not text.endswith((".", "!", "?")) or "__" in text:
+        return False
+    return sum(character.isalpha() or character == " " for character in text) >= LEAST_PROSE * len(text)
 
 
 def passage_question(variables: Mapping[str, str], random: random.Random) -> str:
     """A question about the subject of a defining sentence, answered by that sentence."""
-    matches = [(match, sentence) for sentence in sentences(variables["passage"]) if (match := _DEFINITION.match(sentence))]
+    found = [(match, sentence) for sentence in sentences(variables["passage"]) if (match := _DEFINITION.match(sentence))]
+    # "What is this?" asks nothing.
+    matches = [(match, sentence) for match, sentence in found if match[1].split()[0].lower() not in _POINTERS]
     if not matches:
         return ""
     match, sentence = random.choice(matches)

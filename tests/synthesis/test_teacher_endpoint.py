@@ -53,6 +53,7 @@ def test_no_more_than_max_concurrency_are_in_flight(tmp_path: Path) -> None:
         assert 1 < server.most_active <= 3
 
 
+@pytest.mark.kill
 def test_a_killed_run_resumes_without_asking_for_what_was_answered(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
@@ -65,7 +66,7 @@ def test_a_killed_run_resumes_without_asking_for_what_was_answered(tmp_path: Pat
     )
     with ChatServer(delay=0.05) as server:
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path), server.url], env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+            [sys.executable, "-c", script, str(tmp_path), server.url], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         )
         while len(server.asked) < 15:
             assert process.poll() is None
