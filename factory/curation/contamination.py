@@ -96,7 +96,7 @@ class Decontaminator:
         self._short.index()
 
     def check(self, text: str) -> Verdict:
-        """The verdict on a text. About 30 microseconds a kilobyte when it is clean."""
+        """The verdict on a text. About 40 microseconds a kilobyte when it is clean."""
         words = words_of(text)
         numbers = np.fromiter(map(self._vocabulary.get, words, repeat(0)), dtype=np.uint64, count=len(words))
         unknown = np.concatenate(([0], np.cumsum(numbers == 0)))

@@ -70,25 +70,31 @@ def run(context: Context) -> None:
 def _verdicts(context: Context, documents: Input, config: DedupConfig) -> dict[int, Verdict]:
     """The verdict on each document to drop, by its position."""
     index = NearDuplicates(config, Path(context.spec.folder))
-    seen: dict[bytes, str] = {}
-    verdicts: dict[int, Verdict] = {}
     places: list[tuple[int, str]] = []
-    position = 0
-    for batch in documents.batches("documents", ["id", "text"]):
-        fresh: list[str] = []
-        for row in batch.to_pylist():
-            twin = seen.setdefault(fingerprint(row["text"]), row["id"])
-            if twin != row["id"]:
-                verdicts[position] = Verdict(twin, "exact", 1.0)
-            else:
-                fresh.append(row["text"])
-                places.append((position, row["id"]))
-            position += 1
-        index.add(fresh)
+    verdicts: dict[int, Verdict] = {}
+    for fresh in _fresh(documents, verdicts):
+        places.extend((position, identity) for position, identity, _ in fresh)
+        index.add([text for *_, text in fresh])
     for match in index.matches():
         verdicts[places[match.index][0]] = Verdict(places[match.kept][1], "near", match.jaccard)
     context.metrics["unverified_candidates"] = index.unverified
     return verdicts
+
+
+def _fresh(documents: Input, verdicts: dict[int, Verdict]) -> Iterator[list[tuple[int, str, str]]]:
+    """Batches of (position, id, text) of documents seen for the first time; the verdicts on the others are noted."""
+    seen: dict[bytes, str] = {}
+    position = 0
+    for batch in documents.batches("documents", ["id", "text"]):
+        fresh = []
+        for row in batch.to_pylist():
+            twin = seen.setdefault(fingerprint(row["text"]), row["id"])
+            if twin == row["id"]:
+                fresh.append((position, row["id"], row["text"]))
+            else:
+                verdicts[position] = Verdict(twin, "exact", 1.0)
+            position += 1
+        yield fresh
 
 
 def fingerprint(text: str) -> bytes:
