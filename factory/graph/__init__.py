@@ -1,7 +1,9 @@
 """The graph of a recipe: every stage, in the order that data flows."""
 
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 
+from factory.errors import SeedmillError
 from factory.graph import ablation, curation, evaluation, preference, release, synthesis, tokens, training
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
@@ -19,3 +21,37 @@ def build(recipe: Recipe) -> dict[str, Stage]:
 def default_selection(stages: dict[str, Stage]) -> list[str]:
     """The assets that a plain run makes: all but the ablation's."""
     return [name for name, stage in stages.items() if stage.group != "ablation"]
+
+
+def select(stages: dict[str, Stage], words: Sequence[str]) -> list[str]:
+    """The assets that words name, in the order that data flows; the default selection for no words.
+
+    A word is an asset or a group; with a leading `+` it takes everything that it is made from too. Raises SeedmillError on a
+    word that is neither.
+    """
+    if not words:
+        return default_selection(stages)
+    chosen: set[str] = set()
+    for word in words:
+        named = _named(stages, word.removeprefix("+"))
+        chosen |= _with_upstream(stages, named) if word.startswith("+") else named
+    return [name for name in stages if name in chosen]
+
+
+def _named(stages: dict[str, Stage], word: str) -> set[str]:
+    if word in stages:
+        return {word}
+    group = {stage.name for stage in stages.values() if stage.group == word}
+    if not group:
+        groups = sorted({stage.group for stage in stages.values()})
+        raise SeedmillError(f"no asset or group {word!r}; assets: {', '.join(stages)}; groups: {', '.join(groups)}")
+    return group
+
+
+def _with_upstream(stages: dict[str, Stage], names: set[str]) -> set[str]:
+    """Stages come in topological order, so one pass backwards is enough."""
+    wanted = set(names)
+    for stage in reversed(stages.values()):
+        if stage.name in wanted:
+            wanted.update(stage.inputs)
+    return wanted

@@ -1,0 +1,177 @@
+"""The commands. Each body imports what it needs, so that `factory --help` and an audit never wait for torch or Dagster."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from factory.errors import SeedmillError
+
+RecipeOption = Annotated[Path, typer.Option("--recipe", envvar="FACTORY_RECIPE", help="The recipe of the experiment.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed than the recipe's: an experiment of its own.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RECIPE = Path("recipes/laptop.yaml")
+REFERENCE = "[EXPERIMENT/]ASSET[@VERSION]; a version may be cut short."
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="The model factory: make a model, and say of it where everything came from, what it cost and how good it is.",
+)
+
+
+@app.command()
+def run(
+    assets: Annotated[list[str] | None, typer.Argument(help="Assets to make, with all that they need; the whole model when none.")] = None,
+    group: Annotated[str | None, typer.Option(help="Make a whole group, for example `ablation`.")] = None,
+    rebuild: Annotated[list[str] | None, typer.Option(help="Build this asset again from nothing and compare the digests.")] = None,
+    live: Annotated[bool, typer.Option("--live/--no-live", help="The live view; plain lines without it.")] = True,
+    recipe: RecipeOption = RECIPE,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the model, or the assets that are named. What is fresh is verified and reused; what was interrupted goes on."""
+    from factory.cli.run import RunOptions, run_experiment
+
+    options = RunOptions(recipe, seed, tuple(assets or ()), group, tuple(rebuild or ()), live and not as_json)
+    status = run_experiment(options, as_json=as_json)
+    if status:
+        raise typer.Exit(status)
+
+
+@app.command()
+def status(recipe: RecipeOption = RECIPE, seed: SeedOption = None, as_json: JsonOption = False) -> None:
+    """Where every asset stands: fresh, stale, pending or missing, and why."""
+    from factory.cli import show
+    from factory.experiment import Experiment
+    from factory.recipe import load
+
+    states = Experiment.open(load(recipe, seed)).states()
+    result = {"assets": [{"asset": s.asset, "state": s.state, "why": s.why, "version": s.version} for s in states]}
+    _give(result, show.status, as_json)
+
+
+@app.command()
+def report(recipe: RecipeOption = RECIPE, seed: SeedOption = None, as_json: JsonOption = False) -> None:
+    """What each stage took and made, how good each checkpoint is, and what to do with the model."""
+    from factory.cli import show
+    from factory.cli.session import Session
+
+    _give(Session.open(recipe, seed).report(), show.report, as_json)
+
+
+@app.command()
+def audit(
+    asset: Annotated[str, typer.Argument(help=REFERENCE)],
+    version: Annotated[str | None, typer.Option(help="A version; the one materialized last without it.")] = None,
+    recipe: RecipeOption = RECIPE,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything that a version was made from, exactly as it was read: code, seed, teacher, time and money."""
+    from factory.cli import show
+    from factory.cli.session import Session
+    from factory.lineage import audit as library
+
+    session = Session.open(recipe, seed)
+    manifest = session.resolve(f"{asset}@{version}" if version else asset)
+    _give(library.audit(session.store, manifest), show.audit, as_json)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help=f"The older version, or the newer one when B is left out: {REFERENCE}")],
+    b: Annotated[
+        str | None, typer.Argument(help="The newer version. Without it, A is compared with the version committed before it.")
+    ] = None,
+    recipe: RecipeOption = RECIPE,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What differs between two versions: recipe, code, inputs, figures, and where above them the difference began."""
+    from factory.cli import show
+    from factory.cli.session import Session
+    from factory.lineage import diff as library
+    from factory.lineage.reference import before
+
+    session = Session.open(recipe, seed)
+    first = session.resolve(a)
+    old, new = (first, session.resolve(b)) if b else (before(session.store, first), first)
+    _give(library.diff(session.store, old, new), show.diff, as_json)
+
+
+@app.command()
+def trace(
+    record: Annotated[str, typer.Argument(help="The id of a document, synthetic record, chat or pair, or its first digits.")],
+    recipe: RecipeOption = RECIPE,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The way of a record: back to its sources, forward to every checkpoint that was trained on what it fed."""
+    from factory.cli import show
+    from factory.cli.session import Session
+    from factory.lineage import trace as library
+
+    session = Session.open(recipe, seed)
+    _give(library.trace(session.store, session.manifests(), record), show.trace, as_json)
+
+
+@app.command()
+def chat(
+    checkpoint: Annotated[str, typer.Argument(help=REFERENCE)] = "judged_dpo_checkpoint",
+    prompt: Annotated[str | None, typer.Option(help="Ask this one question and end.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Cut an answer after so many tokens.")] = 128,
+    recipe: RecipeOption = RECIPE,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Talk to a checkpoint. Base checkpoints, which know no chat, continue an exercise instead."""
+    from factory.cli.chat import Chat
+    from factory.cli.session import Session
+
+    session = Session.open(recipe, seed)
+    talk = Chat.open(session.store, session.resolve(checkpoint), temperature=temperature, max_new_tokens=max_new_tokens)
+    if prompt is None:
+        talk.loop()
+        return
+    answer = talk.ask(prompt)
+    _give({"checkpoint": checkpoint, "prompt": prompt, "answer": answer}, lambda _, console: console.print(answer, markup=False), as_json)
+
+
+@app.command()
+def doctor(recipe: RecipeOption = RECIPE, seed: SeedOption = None, as_json: JsonOption = False) -> None:
+    """Check everything that a run needs, and say how to mend what is missing."""
+    from dataclasses import asdict
+
+    from factory.cli import show
+    from factory.cli.doctor import examine
+
+    findings = examine(recipe, seed)
+    _give({"checks": [asdict(finding) for finding in findings]}, show.doctor, as_json)
+    if any(finding.state == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _give(result: dict[str, Any], show: Any, as_json: bool) -> None:
+    """Print a result for people or for programs."""
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        return
+    from rich.console import Console
+
+    show(result, Console())
+
+
+def main() -> None:
+    """The entry point: a user's mistake is one line and exit status 1."""
+    try:
+        app()
+    except SeedmillError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)

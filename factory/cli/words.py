@@ -1,0 +1,31 @@
+"""Numbers as people read them."""
+
+UNITS = ("", "k", "M", "G", "T")
+
+
+def count(number: float) -> str:
+    """A count with at most four digits: 950, 12.3k, 4.56M."""
+    value, unit = float(number), 0
+    while abs(value) >= 999.5 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{number:g}" if unit == 0 else f"{value:.3g}{UNITS[unit]}"
+
+
+def size(number: float) -> str:
+    """A number of bytes."""
+    return f"{count(number)}B" if number else ""
+
+
+def duration(seconds: float) -> str:
+    """A time span: 0.4s, 12s, 3m05s, 2h07m."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def percent(share: float) -> str:
+    """A share in percent with one digit after the point."""
+    return f"{100 * share:.1f}%"
