@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from factory.training.attention import ScaledDotProductAttention
 from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.cross_entropy import cross_entropy
 from factory.training.megatron import (
     DEVICE,
     HAS_GPU,
@@ -48,7 +49,7 @@ def build(model: ModelConfig, training: TrainingConfig, vocab_size: int) -> Dist
     ).to(DEVICE)
     _initialise_head(gpt, model)
     if not HAS_GPU and training.layout.tensor == 1:
-        gpt.compute_language_model_loss = _cross_entropy  # type: ignore[method-assign, assignment]
+        gpt.compute_language_model_loss = cross_entropy  # type: ignore[method-assign, assignment]
     if config.bf16:
         gpt = Float16Module(config, gpt)
     wrapped = DistributedDataParallel(
@@ -133,9 +134,3 @@ def _initialise_head(gpt: torch.nn.Module, model: ModelConfig) -> None:
     if getattr(gpt, "post_process", False):
         with torch.no_grad():
             gpt.output_layer.weight.mul_(model.embedding_std / model.init_std)  # type: ignore[union-attr]
-
-
-def _cross_entropy(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy [rows, length] of logits [length, rows, vocabulary]: Megatron's for a split vocabulary takes twice as long."""
-    flat = F.cross_entropy(logits.float().flatten(0, 1), labels.t().reshape(-1), reduction="none")
-    return flat.view(labels.shape[1], labels.shape[0]).t()
