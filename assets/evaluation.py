@@ -9,8 +9,12 @@ from factory.store.manifest import Manifest
 
 
 def pictures(_: Manifest, folder: Path) -> dict[str, bytes | None]:
-    """Accuracy by family of problems, with intervals."""
-    return {"greedy accuracy": figures.families(folder)}
+    """Accuracy by family of problems, by checkpoint, and loss by position, all with intervals."""
+    return {
+        "greedy accuracy": figures.families(folder),
+        "accuracy by stage": figures.by_stage(folder),
+        "loss by position": figures.long_context(folder),
+    }
 
 
 GROUP = Group("evaluation", owner="team:evaluation", checks=(ACCOUNTED, PROMOTED), figures=pictures)

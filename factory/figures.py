@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.evaluation.statistics import share
 from factory.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -91,6 +92,32 @@ def families(folder: Path) -> bytes | None:
     greedy = json.loads((folder / "scores.json").read_bytes()).get("greedy", {})
     rows = {"all": greedy, **greedy.get("families", {})}
     return accuracy([(name, row["accuracy"], row["low"], row["high"]) for name, row in rows.items() if "accuracy" in row])
+
+
+def by_stage(folder: Path) -> bytes | None:
+    """Greedy accuracy of each checkpoint in the order of training, with Wilson intervals, from `gate.json`."""
+    if not (folder / "gate.json").exists():
+        return None
+    changes = json.loads((folder / "gate.json").read_bytes())["comparisons"]
+    steps = [(change["before"], change["greedy"]["before"], change["greedy"]["n"]) for change in changes[:1]]
+    steps += [(change["after"], change["greedy"]["after"], change["greedy"]["n"]) for change in changes]
+    found = [(name.removesuffix("_checkpoint"), share(round(rate * n), n)) for name, rate, n in steps]
+    return accuracy([(name, one.accuracy, one.low, one.high) for name, one in found])
+
+
+def long_context(folder: Path) -> bytes | None:
+    """Loss by position in long documents, a line for each checkpoint with its standard error, from `scores.json`."""
+    scores = json.loads((folder / "scores.json").read_bytes()) if (folder / "scores.json").exists() else {}
+    if "checkpoints" not in scores:
+        return None
+    figure, axes = _canvas("position in the document (tokens)", "loss (nats a token)")
+    for (name, score), colour in zip(scores["checkpoints"].items(), (GREY, BLUE, ORANGE), strict=False):
+        buckets = score["loss"]
+        middles = [(bucket["from"] + bucket["to"]) / 2 for bucket in buckets]
+        means, errors = [bucket["mean"] for bucket in buckets], [bucket["standard_error"] for bucket in buckets]
+        axes.errorbar(middles, means, yerr=errors, fmt="o-", color=colour, capsize=3, label=name.removesuffix("_checkpoint"))
+    axes.legend(frameon=False)
+    return _png(figure)
 
 
 def accuracy(rows: Sequence[tuple[str, float, float, float]]) -> bytes | None:

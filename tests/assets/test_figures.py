@@ -22,7 +22,7 @@ def test_a_manifest_without_figures_has_no_picture(draw):
     assert draw(manifest()) is None
 
 
-@pytest.mark.parametrize("draw", [figures.mixture, figures.loss, figures.families])
+@pytest.mark.parametrize("draw", [figures.mixture, figures.loss, figures.families, figures.by_stage, figures.long_context])
 def test_a_folder_without_figures_has_no_picture(draw, tmp_path):
     assert draw(tmp_path) is None
 
@@ -67,3 +67,24 @@ def test_accuracies_are_drawn_with_their_intervals(tmp_path):
     (tmp_path / "scores.json").write_text(json.dumps({"greedy": {**row, "low": 0.1, "families": {"sums": row}}}))
     assert size(narrow)
     assert figures.families(tmp_path) != narrow
+
+
+def test_the_gate_shows_every_checkpoint_once_in_the_order_of_training(tmp_path, monkeypatch):
+    changes = [("pretrained_checkpoint", 0.1, "sft_checkpoint", 0.5), ("sft_checkpoint", 0.5, "judged_dpo_checkpoint", 0.6)]
+    rows = [{"before": a, "after": b, "greedy": {"before": x, "after": y, "n": 100}} for a, x, b, y in changes]
+    (tmp_path / "gate.json").write_text(json.dumps({"passed": True, "comparisons": rows}))
+    drawn = []
+    monkeypatch.setattr(figures, "accuracy", drawn.extend)
+    figures.by_stage(tmp_path)
+    assert [(label, rate) for label, rate, _, _ in drawn] == [("pretrained", 0.1), ("sft", 0.5), ("judged_dpo", 0.6)]
+    assert all(low < rate < high for _, rate, low, high in drawn)
+
+
+def test_long_context_is_a_line_for_each_checkpoint(tmp_path):
+    buckets = [{"from": 0, "to": 128, "mean": 3.0, "standard_error": 0.1}, {"from": 128, "to": 256, "mean": 2.5, "standard_error": 0.2}]
+    pictures = []
+    for names in (["pretrained_checkpoint"], ["pretrained_checkpoint", "midtrained_checkpoint"]):
+        (tmp_path / "scores.json").write_text(json.dumps({"checkpoints": {name: {"loss": buckets} for name in names}}))
+        pictures.append(figures.long_context(tmp_path))
+    assert size(pictures[0]) == size(pictures[1])
+    assert pictures[0] != pictures[1]

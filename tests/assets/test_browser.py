@@ -1,0 +1,113 @@
+"""The web UI as its users see it: a real browser over the real servers and the smoke recipe."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+PHOTOGRAPH = os.environ.get("SEEDMILL_PHOTOGRAPH")
+"""A workspace that holds a finished run of the smoke recipe: its pages are photographed into docs/images."""
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+PATIENCE = 120_000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM and os.environ.get("CI") != "true", reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory):
+    """The address of `make ui` over the smoke recipe; Ctrl-C ends it with everything that it started."""
+    folder = tmp_path_factory.mktemp("ui")
+    locations = folder / "workspace.yaml"
+    locations.write_text("load_from: [{python_module: {module_name: assets.definitions, attribute: smoke, location_name: smoke}}]\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "assets.ui", "--port", str(port), "--locations", str(locations)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SEEDMILL_HOME": PHOTOGRAPH or str(folder / "home")},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith(f"Dagster at http://127.0.0.1:{port}"), line
+    yield line.split()[2]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    yield page
+    page.close()
+
+
+@pytest.mark.skipif(PHOTOGRAPH is not None, reason="photographing a finished run")
+def test_a_click_on_materialize_makes_the_asset_and_its_checks_pass(ui, page):
+    page.goto(f"{ui}/assets/smoke/benchmarks", wait_until="domcontentloaded")
+    page.get_by_text("Never materialized").wait_for()
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_text(re.compile(r"Launched run")).wait_for()
+    page.get_by_role("button", name="View", exact=True).or_(page.get_by_role("link", name="View", exact=True)).first.click()
+    page.get_by_text("RUN_SUCCESS").wait_for()
+    page.goto(f"{ui}/assets/smoke/benchmarks", wait_until="domcontentloaded")
+    page.get_by_text("Row count").wait_for()
+    page.get_by_text("40", exact=True).first.wait_for()
+    page.goto(f"{ui}/assets/smoke/benchmarks?view=checks", wait_until="domcontentloaded")
+    for name in ("records_accounted", "not_empty", "outputs_intact"):
+        page.get_by_text(name).first.wait_for()
+    assert page.get_by_text("Failed").count() == 0
+
+
+@pytest.mark.skipif(PHOTOGRAPH is not None, reason="photographing a finished run")
+def test_the_graph_shows_the_groups_and_no_dialog_covers_it(ui, page):
+    page.goto(f"{ui}/asset-groups", wait_until="domcontentloaded")
+    for group in ("curation", "synthesis", "tokens", "training", "preference", "evaluation", "release"):
+        page.get_by_text(group, exact=True).first.wait_for()
+    assert page.get_by_role("dialog").count() == 0
+
+
+@pytest.mark.skipif(PHOTOGRAPH is None, reason="SEEDMILL_PHOTOGRAPH names no workspace to photograph")
+@pytest.mark.parametrize(
+    ("name", "path", "seen"),
+    [
+        ("graph", "/asset-groups", "curation"),
+        ("checkpoint", "/assets/smoke/pretrained_checkpoint", "Row count"),
+        ("gate", "/assets/smoke/promotion_gate?view=checks", "promotion_gate"),
+        ("runs", "/runs", "Success"),
+    ],
+)
+def test_pages_are_photographed_for_the_documentation(ui, page, name, path, seen):
+    page.goto(f"{ui}{path}", wait_until="domcontentloaded")
+    page.get_by_text(seen).first.wait_for()
+    page.wait_for_timeout(3000)
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=IMAGES / f"{name}.png")
