@@ -1,11 +1,11 @@
 """A checkpoint under examination: its weights, its tokenizer, and the way it is asked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from factory.context import Context
 from factory.errors import SeedmillError
+from factory.evaluation.records import Reply
 from factory.preference.questions import Examiner
 from factory.sampling.api import SampleRequest
 from factory.sampling.config import SamplingConfig
@@ -14,15 +14,6 @@ from factory.synthesis.formats import native_prompt
 from factory.tokens.tokenizer import Tokenizer, load
 
 PromptKind = Literal["native", "chat"]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a checkpoint answered: the text without its end token, and the number of tokens with it."""
-
-    text: str
-    tokens: int
-    stopped: bool
 
 
 class Candidate:

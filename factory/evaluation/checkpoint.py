@@ -13,9 +13,9 @@ from typing import Any
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.evaluation.candidate import Candidate, Reply
+from factory.evaluation.candidate import Candidate
 from factory.evaluation.config import EvaluationConfig
-from factory.evaluation.records import ANSWER, MODES, Mode, answer_record, style_of
+from factory.evaluation.records import ANSWER, MODES, Mode, Reply, answer_record, style_of
 from factory.evaluation.refusal import verdict
 from factory.evaluation.scores import Score, grouped, score, three_way
 from factory.preference.oracles import answer_is_correct

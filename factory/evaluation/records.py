@@ -1,10 +1,10 @@
 """The record of one answer in an evaluation, and the reading of its style."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from factory.evaluation.candidate import Reply
 from factory.records import Record, new_record, schema_with
 
 Mode = Literal["greedy", "sampled"]
@@ -23,6 +23,15 @@ ANSWER = schema_with(
 """One answer: its only parent is the question. `checkpoint` is the asset and its version."""
 
 STYLES = {"Answer": "direct", "So ": "brief", "Start": "steps"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a checkpoint answered: the text without its end token, and the number of tokens with it."""
+
+    text: str
+    tokens: int
+    stopped: bool
 
 
 def style_of(text: str) -> str:

@@ -14,9 +14,9 @@ from typing import Literal
 import pyarrow as pa
 
 from factory.context import Context
-from factory.evaluation.candidate import Candidate, Reply
+from factory.evaluation.candidate import Candidate
 from factory.evaluation.config import SafetyConfig
-from factory.evaluation.records import ANSWER, Mode, answer_record, style_of
+from factory.evaluation.records import ANSWER, Mode, Reply, answer_record, style_of
 from factory.evaluation.refusal import is_refusal
 from factory.evaluation.safety_prompts import REQUESTS, Request
 from factory.evaluation.scores import Score, grouped

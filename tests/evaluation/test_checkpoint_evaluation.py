@@ -6,8 +6,8 @@ import pytest
 
 from factory.errors import SeedmillError
 from factory.evaluation import checkpoint as evaluation
-from factory.evaluation.candidate import Candidate, Reply
-from factory.evaluation.records import style_of
+from factory.evaluation.candidate import Candidate
+from factory.evaluation.records import Reply, style_of
 from factory.evaluation.refusal import is_refusal, verdict
 from factory.evaluation.scores import three_way
 from factory.records import new_record

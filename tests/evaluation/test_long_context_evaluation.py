@@ -8,8 +8,9 @@ import pytest
 
 from factory.errors import SeedmillError
 from factory.evaluation import long_context
-from factory.evaluation.candidate import Candidate, Reply
+from factory.evaluation.candidate import Candidate
 from factory.evaluation.config import LongContextConfig
+from factory.evaluation.records import Reply
 from factory.tokens.indexed import ShardWriter
 
 INDEX = pa.schema([("document", pa.int64()), ("record", pa.string()), ("tokens", pa.int64())])

@@ -5,10 +5,9 @@ import pytest
 
 from factory.errors import SeedmillError
 from factory.evaluation import gate
-from factory.evaluation.candidate import Reply
 from factory.evaluation.compare import compare, read_answers
 from factory.evaluation.config import GateConfig
-from factory.evaluation.records import ANSWER, answer_record
+from factory.evaluation.records import ANSWER, Reply, answer_record
 
 ORDER = GateConfig().order
 QUESTIONS = [{"id": f"q{i:03d}", "license": "x", "language": "en"} for i in range(100)]

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from factory.evaluation import safety
-from factory.evaluation.candidate import Candidate, Reply
+from factory.evaluation.candidate import Candidate
+from factory.evaluation.records import Reply
 from factory.evaluation.safety_prompts import REQUESTS
 
 
