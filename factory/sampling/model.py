@@ -1,7 +1,8 @@
 """The forward pass of a Phi-3 shaped model in plain torch, straight from its Hugging Face folder.
 
 Decoding a small model is bound by the overhead around the arithmetic, so this keeps nothing between the weights and the
-matrix products: no module tree, no cache objects, no masks built twice. Names of weights are those of Hugging Face's Phi3.
+matrix products: no module tree, no masks built twice, the weights of norms folded into the projections that follow them, the
+rotation of queries and keys in three operations. Names of weights are those of Hugging Face's Phi3.
 """
 
 import json
@@ -27,7 +28,6 @@ class Shape:
     kv_heads: int
     head_dim: int
     rope_base: float
-    rope_dim: int
     norm_eps: float
     positions: int
 
@@ -45,7 +45,6 @@ class Shape:
             kv_heads=config.get("num_key_value_heads") or heads,
             head_dim=head_dim,
             rope_base=float(rope.get("rope_theta", 10_000.0)),
-            rope_dim=int(head_dim * rope.get("partial_rotary_factor", 1.0)),
             norm_eps=config.get("rms_norm_eps", 1e-5),
             positions=config["max_position_embeddings"],
         )
@@ -54,23 +53,26 @@ class Shape:
 def refuse(config: dict[str, Any], folder: Path) -> None:
     """Raise when the configuration asks for a model that would come out wrong here."""
     kind, window = config.get("model_type"), config.get("sliding_window")
-    rope = (config.get("rope_parameters") or config.get("rope_scaling") or {}).get("rope_type", "default")
+    settings = {**config, **(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    rope, rotated = settings.get("rope_type", "default"), settings.get("partial_rotary_factor", 1.0)
     if kind != "phi3":
         raise SeedmillError(f"{folder}: model_type is {kind!r}; the local engine runs phi3 models")
     if window is not None:
         raise SeedmillError(f"{folder}: sliding_window is {window}; the local engine attends to the whole context, so set it to null")
     if rope != "default":
         raise SeedmillError(f"{folder}: rope_type is {rope!r}; the local engine knows only 'default' (raise rope_theta instead)")
+    if rotated != 1.0:
+        raise SeedmillError(
+            f"{folder}: partial_rotary_factor is {rotated}; the local engine rotates whole heads, as phi-4 does: set it to 1"
+        )
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of one block."""
+    """The weights of one block; `qkv` and `gate_up` hold the weights of the norms before them."""
 
-    attention_norm: torch.Tensor
     qkv: torch.Tensor
     attention_out: torch.Tensor
-    mlp_norm: torch.Tensor
     gate_up: torch.Tensor
     down: torch.Tensor
 
@@ -78,13 +80,13 @@ class Layer:
 class Phi3:
     """Weights and the two passes over them: `prefill` for whole prompts, `decode` for one more token of each sequence."""
 
-    def __init__(self, shape: Shape, weights: dict[str, torch.Tensor]) -> None:
+    def __init__(self, shape: Shape, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
         self.shape = shape
-        self.embedding = weights["model.embed_tokens.weight"]
-        self.head = weights.get("lm_head.weight", self.embedding)
-        self.norm = weights["model.norm.weight"]
-        self.layers = [_layer(weights, f"model.layers.{number}.") for number in range(shape.layers)]
-        self.cos, self.sin = _rotations(shape, self.dtype)
+        self.embedding = weights["model.embed_tokens.weight"].to(dtype)
+        head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
+        self.head = fold(weights["model.norm.weight"], head, dtype)
+        self.layers = [_layer(weights, f"model.layers.{number}.", dtype) for number in range(shape.layers)]
+        self.cos, self.sin = _rotations(shape, dtype)
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype, positions: int | None = None) -> "Phi3":
@@ -94,7 +96,7 @@ class Phi3:
                 raise SeedmillError(f"{folder} holds no {name}: a checkpoint's `hf` folder is needed")
         shape = Shape.of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
         shape = replace(shape, positions=max(shape.positions, positions or 0))
-        return cls(shape, {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()})
+        return cls(shape, load_file(folder / "model.safetensors"), dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -107,13 +109,11 @@ class Phi3:
         Returns hidden states [B, T, hidden], keys [layers, B, kv_heads, head_dim, T] and values [layers, B, kv_heads, T, head_dim].
         """
         rows, length = tokens.shape
-        cos, sin = self.cos[:length], self.sin[:length]
+        cos, sin = self.cos[:length, None], self.sin[:length, None]
         group = self.shape.heads // self.shape.kv_heads
         hidden, keys, values = F.embedding(tokens, self.embedding), [], []
         for layer in self.layers:
-            q, k, v = self._heads(layer, hidden.view(rows * length, -1), (rows, length))
-            q, k = rotate(q.transpose(1, 2), cos, sin), rotate(k.transpose(1, 2), cos, sin)
-            v = v.transpose(1, 2)
+            q, k, v = (heads.transpose(1, 2) for heads in self._heads(layer, hidden, cos, sin))
             mixed = F.scaled_dot_product_attention(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), is_causal=True)
             hidden = self._mlp(layer, hidden + F.linear(mixed.transpose(1, 2).reshape(rows, length, -1), layer.attention_out))
             keys.append(k.transpose(2, 3))
@@ -134,50 +134,59 @@ class Phi3:
         mask = mask.repeat_interleave(kv_heads, 0)[:, None]
         hidden = F.embedding(tokens, self.embedding)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
-            q, k, v = self._heads(layer, hidden, (slots,))
-            keys[rows, :, :, positions] = rotate(k, cos, sin)
+            q, k, v = self._heads(layer, hidden, cos, sin)
+            keys[rows, :, :, positions] = k
             values[rows, :, positions] = v
-            q = (rotate(q, cos, sin) * head_dim**-0.5).reshape(slots * kv_heads, -1, head_dim)
-            scores = torch.baddbmm(mask, q, keys.flatten(0, 1))
+            q = q.reshape(slots * kv_heads, -1, head_dim)
+            scores = torch.baddbmm(mask, q, keys.flatten(0, 1), alpha=head_dim**-0.5)
             mixed = torch.bmm(scores.softmax(-1), values.flatten(0, 1))
             hidden = self._mlp(layer, hidden + F.linear(mixed.view(slots, -1), layer.attention_out))
         return self.logits(hidden)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits [..., vocab] in float32 from the last hidden states."""
-        return F.linear(self._norm(hidden, self.norm), self.head).float()
+        return F.linear(self._norm(hidden), self.head).float()
 
-    def _heads(self, layer: Layer, hidden: torch.Tensor, rows: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
-        projected = F.linear(self._norm(hidden, layer.attention_norm), layer.qkv).view(*rows, -1, self.shape.head_dim)
-        return projected.split((self.shape.heads, self.shape.kv_heads, self.shape.kv_heads), -2)
+    def _heads(self, layer: Layer, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rotated queries, rotated keys and values, each [..., its heads, head_dim]."""
+        heads, kv_heads = self.shape.heads, self.shape.kv_heads
+        projected = F.linear(self._norm(hidden), layer.qkv).unflatten(-1, (-1, self.shape.head_dim))
+        turned, values = projected.split((heads + kv_heads, kv_heads), -2)
+        return (*rotate(turned, cos, sin).split((heads, kv_heads), -2), values)
 
     def _mlp(self, layer: Layer, hidden: torch.Tensor) -> torch.Tensor:
-        gate, up = F.linear(self._norm(hidden, layer.mlp_norm), layer.gate_up).chunk(2, -1)
+        gate, up = F.linear(self._norm(hidden), layer.gate_up).chunk(2, -1)
         return hidden + F.linear(F.silu(gate).mul_(up), layer.down)
 
-    def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(hidden, weight.shape, weight, self.shape.norm_eps)
+    def _norm(self, hidden: torch.Tensor) -> torch.Tensor:
+        """RMS norm without its weight, which is in the projection that follows."""
+        length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = length.square_().div_(hidden.shape[-1]).add_(self.shape.norm_eps).rsqrt_()
+        return hidden * scale.to(hidden.dtype)
+
+
+def fold(norm: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A projection that multiplies by the norm's weight first: W diag(n), computed in float32."""
+    return (weight.float() * norm.float()).to(dtype)
 
 
 def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding of `heads` [..., head_dim] in the half-split layout; cos and sin are [..., rope_dim / 2]."""
-    half = cos.shape[-1]
-    first, second, rest = heads.split((half, half, heads.shape[-1] - 2 * half), -1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), -1)
+    """Rotary position embedding of `heads` [..., head_dim] in the half-split layout; the sine's first half comes negated."""
+    return (heads * cos).addcmul_(heads.roll(heads.shape[-1] // 2, -1), sin)
 
 
 def _rotations(shape: Shape, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    inverse = shape.rope_base ** (-torch.arange(0, shape.rope_dim, 2, dtype=torch.float32) / shape.rope_dim)
+    """Cosines and sines [positions, head_dim]; positions in whole steps of the cache, as prompts are padded."""
+    inverse = shape.rope_base ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
     angles = torch.outer(torch.arange(whole_steps(shape.positions), dtype=torch.float32), inverse)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
 
-def _layer(weights: dict[str, torch.Tensor], prefix: str) -> Layer:
+def _layer(weights: dict[str, torch.Tensor], prefix: str, dtype: torch.dtype) -> Layer:
     return Layer(
-        attention_norm=weights[prefix + "input_layernorm.weight"],
-        qkv=weights[prefix + "self_attn.qkv_proj.weight"],
-        attention_out=weights[prefix + "self_attn.o_proj.weight"],
-        mlp_norm=weights[prefix + "post_attention_layernorm.weight"],
-        gate_up=weights[prefix + "mlp.gate_up_proj.weight"],
-        down=weights[prefix + "mlp.down_proj.weight"],
+        qkv=fold(weights[prefix + "input_layernorm.weight"], weights[prefix + "self_attn.qkv_proj.weight"], dtype),
+        attention_out=weights[prefix + "self_attn.o_proj.weight"].to(dtype),
+        gate_up=fold(weights[prefix + "post_attention_layernorm.weight"], weights[prefix + "mlp.gate_up_proj.weight"], dtype),
+        down=weights[prefix + "mlp.down_proj.weight"].to(dtype),
     )
