@@ -45,7 +45,7 @@ class PivotalSearchConfig(QuestionWindow):
     prune: bool = Field(default=True, description="skip segments too probable to hold a pivot (exact bound)")
     reuse: bool = Field(default=True, description="count a rollout at every prefix of the searched answer that it passes through")
     verification_samples: int = Field(
-        default=0, ge=0, description="fresh rollouts after each token of a pair; pairs that fail are dropped; 0 is off"
+        default=8, ge=0, description="fresh rollouts after each token of a pair; pairs that fail are dropped; 0 is off"
     )
     figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
 
