@@ -10,6 +10,7 @@ from factory.evaluation.candidate import Candidate
 from factory.evaluation.records import Reply, style_of
 from factory.evaluation.refusal import is_refusal, verdict
 from factory.evaluation.scores import three_way
+from factory.preference import trivia
 from factory.records import new_record
 from factory.synthesis.problems import problem_of, write_solution
 
@@ -84,7 +85,7 @@ def test_a_base_model_that_goes_on_to_another_exercise_is_graded_on_the_first(tm
 
 
 def test_trivia_questions_are_graded_three_ways(tmp_path, inputs, problems, monkeypatch):
-    trivia = [
+    asked = [
         ("What is the capital of France?", "Paris", "answerable"),
         ("Who ruled Merrowisk?", "", "unanswerable"),
         ("Who wrote Emma?", "Jane Austen", "answerable"),
@@ -93,7 +94,7 @@ def test_trivia_questions_are_graded_three_ways(tmp_path, inputs, problems, monk
         new_record(
             source="t", locator=text, text=text, kind="trivia", created_by="t@1", family=family, answer=answer, steps=[], solution=""
         )
-        for text, answer, family in trivia
+        for text, answer, family in asked
     ]
     replies = ["It is Paris.", "I do not know of such a place.", "Charles Dickens"]
 
@@ -104,9 +105,9 @@ def test_trivia_questions_are_graded_three_ways(tmp_path, inputs, problems, monk
 
     monkeypatch.setattr(evaluation, "Candidate", Both)
     context = evaluate(tmp_path / "run", inputs | {"refusals": made.make_questions(tmp_path / "refusals", questions)})
-    trivia = json.loads((context.out / "scores.json").read_text())["trivia"]
-    assert (trivia["correct"], trivia["not attempted"], trivia["incorrect"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
-    assert trivia["families"]["unanswerable"]["not attempted"] == 1
+    scores = json.loads((context.out / "scores.json").read_text())["trivia"]
+    assert (scores["correct"], scores["not attempted"], scores["incorrect"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+    assert scores["families"]["unanswerable"]["not attempted"] == 1
     assert context.metrics["trivia_not_attempted"] == pytest.approx(1 / 3)
 
 
@@ -138,6 +139,13 @@ def test_refusals_are_told_from_answers():
     for text in ("Answer: 5", "The capital is Paris.", "So 3 + 4 = 7. Answer: 7", "She knows no fear."):
         assert not is_refusal(text), text
     assert verdict("I do not know, perhaps Paris", correct=True) == "correct"
+
+
+def test_every_refusal_that_training_teaches_is_recognised_and_no_taught_answer_is():
+    for text in (*trivia.REFUSALS, *(template.format(subject="the island of Merrowisk") for template in trivia.BOGUS_REFUSALS)):
+        assert is_refusal(text), text
+    for template in trivia.ANSWERS:
+        assert not is_refusal(template.format(answer="Paris"))
 
 
 def test_the_three_way_metric_gives_the_f1_values_of_the_papers_argument():
