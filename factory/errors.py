@@ -1,5 +1,23 @@
 """Errors a user can mend: each names the thing, the value and the remedy, and is shown as one line."""
 
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 
 class SeedmillError(Exception):
     """A user's mistake or a broken environment. The command line prints it without a traceback."""
+
+
+@contextlib.contextmanager
+def explaining_a_full_disk(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk, or of a quota that is used up, into one line that says where to make room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise SeedmillError(f"no room left to write {folder}: free some, or set SEEDMILL_HOME elsewhere, and run again") from error

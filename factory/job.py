@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from factory.context import Context, Listener
-from factory.errors import SeedmillError
+from factory.errors import SeedmillError, explaining_a_full_disk
 from factory.parts import write_atomically
 from factory.spec import JobSpec, Result
 from factory.training.launch import end_with_launcher, run_ranks
@@ -32,11 +32,12 @@ def run_stage(spec: JobSpec, listen: Listener | None = None) -> Result:
     function = load(spec.run)
     start = cpu_seconds()
     writes = os.environ.get("RANK", "0") == "0"
-    context = Context.of(spec, listen, writes=writes)
-    function(context)
-    result = context.result().model_copy(update={"cpu_seconds": cpu_seconds() - start, "peak_rss_bytes": peak_rss_bytes()})
-    if writes:
-        write_atomically(Path(spec.folder) / "result.json", result.model_dump_json(indent=1).encode())
+    with explaining_a_full_disk(Path(spec.folder)):
+        context = Context.of(spec, listen, writes=writes)
+        function(context)
+        result = context.result().model_copy(update={"cpu_seconds": cpu_seconds() - start, "peak_rss_bytes": peak_rss_bytes()})
+        if writes:
+            write_atomically(Path(spec.folder) / "result.json", result.model_dump_json(indent=1).encode())
     return result
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from factory.cluster.api import Phase, attend
 from factory.digest import file_digest
-from factory.errors import SeedmillError
+from factory.errors import SeedmillError, explaining_a_full_disk
 from factory.experiment import Experiment
 from factory.graph.stage import Stage
 from factory.job import run_stage
@@ -59,14 +59,15 @@ def materialize(experiment: Experiment, name: str, *, rebuild: bool = False, lis
     if manifest and not rebuild and not _damaged(experiment, manifest, listen):
         experiment.store.point(experiment.name, stage.name, version)
         return Materialization(manifest, reused=True, seconds=time.monotonic() - begin)
-    attempt = _attempt(experiment, stage, version, from_nothing=rebuild)
-    spec = _specification(experiment, stage, attempt, inputs)
-    result = _run(experiment, stage, spec, listen)
-    new = _manifest(experiment, stage, attempt, inputs, source, result, begin)
-    committed = experiment.store.commit(attempt, new)
-    if committed is not new:
-        shutil.rmtree(attempt.folder)
-    experiment.store.point(experiment.name, stage.name, version)
+    with explaining_a_full_disk(experiment.workspace):
+        attempt = _attempt(experiment, stage, version, from_nothing=rebuild)
+        spec = _specification(experiment, stage, attempt, inputs)
+        result = _run(experiment, stage, spec, listen)
+        new = _manifest(experiment, stage, attempt, inputs, source, result, begin)
+        committed = experiment.store.commit(attempt, new)
+        if committed is not new:
+            shutil.rmtree(attempt.folder)
+        experiment.store.point(experiment.name, stage.name, version)
     return Materialization(committed, reused=False, seconds=time.monotonic() - begin)
 
 
