@@ -29,8 +29,8 @@ def head(facts: Facts) -> str:
     model = facts.model
     front = f"---\nlicense: {facts.config.license}\nlibrary_name: transformers\npipeline_tag: text-generation\nlanguage: [en]\n---"
     text = (
-        f"A {parameters(facts):,}-parameter chat model, trained from scratch by the recipe of Phi-4 in miniature: pretraining on mostly "
-        "synthetic text, midtraining on longer context, supervised fine-tuning, preference pairs from pivotal tokens, then a judge.\n\n"
+        f"A {parameters(facts):,}-parameter chat model, trained from scratch by the recipe of Phi-4 in miniature: pretraining on organic "
+        "and synthetic text, midtraining on longer context, supervised fine-tuning, preference pairs from pivotal tokens, then a judge.\n\n"
         f"{model['num_hidden_layers']} layers of width {model['hidden_size']}, {model['num_attention_heads']} attention heads over "
         f"{model['num_key_value_heads']} key-value heads, SwiGLU of width {model['intermediate_size']}, {model['vocab_size']:,} token ids, "
         f"{model['max_position_embeddings']:,} tokens of context (rotary base {model['rope_theta']:g}), {model['torch_dtype']} weights."
@@ -139,7 +139,7 @@ def limits(facts: Facts) -> str:
     """What the model cannot do, as far as the manifests tell."""
     tokens = sum(m.counts.made["tokens"] for m in facts.training())
     lines = [
-        f"It saw {tokens:,} tokens in all. It answers the kinds of question that it was trained on, and little else.",
+        f"It saw {tokens:,} tokens in all. At best it answers the kinds of question that it was trained on.",
         f"Its context is {facts.model['max_position_embeddings']:,} tokens; beyond that its output means nothing.",
         "It can state falsehoods with confidence, and its answers have not been examined for bias.",
         "Its refusals of unsafe requests were measured by rules, not by people; do not rely on them.",

@@ -14,7 +14,7 @@ class HuggingFaceConfig(Section):
 
     model_name: ModelName = "seedmill-tiny"
     parity_prompts: int = Field(default=8, ge=1, le=256, description="prompts on which exported and trained model are compared")
-    max_logit_difference: float = Field(default=2e-3, gt=0, description="largest absolute difference of a logit that passes")
+    max_logit_difference: float = Field(default=1e-4, gt=0, description="largest absolute difference of a logit that passes")
 
 
 class GgufConfig(Section):

@@ -1,6 +1,8 @@
 """Is the exported model the trained one? Logits of `transformers` against Megatron's, and token ids against ours.
 
-Both sides compute in float32 on the same prompts, so that a difference means a wrong conversion and not a rounding.
+Both sides compute in float32 on the same prompts, so that a difference means a wrong conversion and not a rounding. Megatron's
+weights come from its own checkpoint, never from the export. And `transformers` attends by its plain ("eager") formula: with the
+kernel that the trainer uses too, both sides agree to the last bit on a CPU, and a fault of the kernel would go unseen.
 """
 
 import math
@@ -23,6 +25,8 @@ from factory.training.outputs import Vocabulary
 from factory.training.stage import Parent, build
 
 PROMPT_TOKENS = 48
+ROUNDING = 1e-5
+"""Float32 logits of a small model differ by less than this from their float64 values (3e-6 measured)."""
 TEXTS = (
     "Exercise: Tom has 12 apples and gains 30. How many has he?\nAnswer: 42",
     "def add(x, y):\n    return x + y  # 3 + 4 = 7\n\n\n\tprint(add(99, 100))",
@@ -58,8 +62,8 @@ def compare(context: Context, checkpoint: str, folder: Path, tokenizer: Tokenize
 
 
 def report(measured: dict[str, Any], config: HuggingFaceConfig) -> dict[str, Any]:
-    """What `parity.json` says. The difference is given as the power of ten above it: its digits change with the processor."""
-    below = 10.0 ** math.ceil(math.log10(max(measured["logit_difference"], 1e-9)))
+    """What `parity.json` says. The difference is given as the power of ten above it, 1e-5 at least: below, it is the processor's."""
+    below = 10.0 ** math.ceil(math.log10(max(measured["logit_difference"], ROUNDING)))
     return {
         "argmax_agreement": round(measured["argmax_agreement"], 3),
         "logit_difference_at_most": below,
@@ -79,7 +83,7 @@ def random_prompts(tokenizer: Tokenizer, number: int) -> list[list[int]]:
 @torch.no_grad()
 def hugging_face_logits(folder: Path, prompts: torch.Tensor) -> torch.Tensor:
     """Logits [rows, length, vocab] of the exported folder."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True).eval()
     return model(prompts).logits
 
 

@@ -102,7 +102,8 @@ def _check_unseen(context: Context, records: set[str]) -> None:
 
 
 def _write_blend(context: Context, config: LongContextConfig, long: Available) -> None:
-    shares: dict[Cluster, float] = {name: (1 - config.long_share) * share for name, share in config.recall.items()}
+    # Rounded, for (1 - 0.3) x 0.1 is 0.06999999999999999 and stands in reports.
+    shares: dict[Cluster, float] = {name: round((1 - config.long_share) * share, 12) for name, share in config.recall.items()}
     recall = allocate(shares, available(context), config.total_tokens)
     rows: list[BlendEntry] = list(recall)
     if config.long_share:

@@ -26,7 +26,7 @@ def theirs(exported):
 
 def test_the_exported_model_is_the_trained_one(exported):
     parity = json.loads((exported.out / "parity.json").read_text())
-    assert exported.metrics["logit_difference"] <= parity["logit_difference_at_most"] <= 1e-4
+    assert 0 < exported.metrics["logit_difference"] <= parity["logit_difference_at_most"] <= 1e-4
     assert parity["argmax_agreement"] == 1.0
     assert parity["positions"] == 3 * 48
 
@@ -89,6 +89,18 @@ def test_a_wrong_conversion_is_refused(trained, tokenizer_folder, tmp_path):
         release_stages.stage(tmp_path / "hf", "factory.release.hugging_face:run", {"parity_prompts": 2}, inputs)
 
 
+def test_the_trained_side_reads_the_trainers_checkpoint_and_never_the_export(trained, tokenizer_folder, tmp_path):
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(trained, spoilt)
+    weights = load_file(spoilt / "hf" / "model.safetensors")
+    # One part in 128 is the smallest change that every bf16 weight near 1 can hold.
+    weights["model.norm.weight"] *= 1 + 2**-7
+    save_file(weights, spoilt / "hf" / "model.safetensors", metadata={"format": "pt"})
+    inputs = {"tokenizer": tokenizer_folder, "judged_dpo_checkpoint": spoilt}
+    with pytest.raises(SeedmillError, match="differs from judged_dpo_checkpoint"):
+        release_stages.stage(tmp_path / "hf", "factory.release.hugging_face:run", {"parity_prompts": 2}, inputs)
+
+
 def test_another_tokenizer_json_is_refused(trained, tokenizer_folder, tmp_path):
     other = tmp_path / "tokenizer"
     shutil.copytree(tokenizer_folder, other)
@@ -100,7 +112,7 @@ def test_another_tokenizer_json_is_refused(trained, tokenizer_folder, tmp_path):
         release_stages.stage(tmp_path / "hf", "factory.release.hugging_face:run", {}, inputs)
 
 
-@pytest.mark.parametrize(("difference", "stated"), [(0.0, 1e-9), (3e-6, 1e-5), (1e-4, 1e-4)])
+@pytest.mark.parametrize(("difference", "stated"), [(0.0, 1e-5), (3e-6, 1e-5), (4e-5, 1e-4), (1e-4, 1e-4)])
 def test_the_report_rounds_the_difference_up_to_a_power_of_ten(difference, stated):
     from factory.release.config import HuggingFaceConfig
 
