@@ -16,11 +16,11 @@ from factory.records import Record, derive
 
 CREATED_BY = "extracted_documents@1"
 TEX_ANNOTATION = 'annotation[encoding="application/x-tex"]'
+TOO_DEEP = ">".join(["*"] * 500)
 TEX_SCRIPT = 'script[type^="math/tex"]'
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _LINE_END = re.compile(r"\r\n?|[\x0c\x85\u2028\u2029]")
-_TRAILING = re.compile(r"[ \t\xa0]+$", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{4,}")
 
 
@@ -51,8 +51,13 @@ def html_text(html: str, *, main_content: bool = True) -> str:
     """The text of an HTML page with its equations in TeX, its code with line breaks and indentation, its tables row by row."""
     tree = HTMLTree.parse(html)
     _write_out_equations(tree)
-    text = extract_plain_text(tree, main_content=main_content, preserve_formatting=True)
+    text = extract_plain_text(tree, main_content=main_content and not _too_deep(tree), preserve_formatting=True)
     return text.replace("\xa0", " ")
+
+
+def _too_deep(tree: HTMLTree) -> bool:
+    """Whether elements are nested so deeply that looking for the main content, which is quadratic in depth, would take minutes."""
+    return tree.document is not None and tree.document.query_selector(TOO_DEEP) is not None
 
 
 def _write_out_equations(tree: HTMLTree) -> None:
@@ -77,4 +82,4 @@ def _replace(tree: HTMLTree, node: ElementNode, tex: str, *, display: bool) -> N
 def normalised(text: str) -> str:
     r"""Text with `\n` as its only line end, without NUL and other control characters, trailing white space and runs of blank lines."""
     text = _CONTROL.sub("", _LINE_END.sub("\n", text.removeprefix("\ufeff")))
-    return _BLANK_LINES.sub("\n\n\n", _TRAILING.sub("", text))
+    return _BLANK_LINES.sub("\n\n\n", "\n".join(line.rstrip(" \t\xa0") for line in text.split("\n")))

@@ -1,3 +1,5 @@
+import time
+
 import curation_stages as stages
 import pytest
 
@@ -73,3 +75,12 @@ def test_a_page_without_text_is_a_counted_drop(tmp_path):
     context = stages.run(tmp_path, "extracted_documents", "extract", {}, {"raw_documents/web": given})
     assert [row["text"] for row in stages.rows(context)] == ["words remain"]
     assert context.counts.dropped == {"no_text": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "media"), [("<div>" * 50_000 + "hello world", "html"), ("a" + " " * 500_000 + "b", "text"), ("\n" * 500_000 + "b", "text")]
+)
+def test_hostile_text_takes_no_minutes(text, media):
+    begin = time.process_time()
+    assert text_of(text, media)
+    assert time.process_time() - begin < 5
