@@ -60,6 +60,8 @@ with _quiet_import():
 
 if not HAS_GPU:
     cpu.adapt()
+# what these packages will deprecate in time is no news to whoever reads a job's log
+warnings.filterwarnings("ignore", module=r"megatron\.|torch\.distributed\.checkpoint")
 
 __all__ = [
     "DEVICE",

@@ -81,7 +81,7 @@ class PackedRows:
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """First-fit packing of items in the given order into rows of `capacity`, with at most `OPEN_ROWS` rows open at a time.
+    """Best-fit packing of items in the given order into rows of `capacity`, with at most `OPEN_ROWS` rows open at a time.
 
     Every length must be at most `capacity`. Returns the items of each row, rows in the order in which they were opened.
     """
@@ -89,7 +89,7 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     free: list[int] = []
     for item, length in enumerate(lengths):
         first = max(0, len(rows) - OPEN_ROWS)
-        row = next((r for r in range(first, len(rows)) if free[r] >= length), None)
+        row = min((r for r in range(first, len(rows)) if free[r] >= length), key=free.__getitem__, default=None)
         if row is None:
             rows.append([])
             free.append(capacity)

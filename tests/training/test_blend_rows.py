@@ -1,0 +1,84 @@
+"""A blend is drawn in its shares, every time alike, and a broken shard is one clear error."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from training_worlds import MODEL, SHORT, metrics_of, run_here
+
+from factory.errors import SeedmillError
+
+SECTION = {"model": MODEL, "steps": 10, **SHORT}
+
+
+def spec_of(world, **fields):
+    return world.spec("pretrained_checkpoint", "pretrain", SECTION | fields)
+
+
+def test_rows_are_drawn_in_the_shares_of_the_blend(world):
+    spec = spec_of(world)
+    run_here(spec)
+    rows = pq.read_table(Path(spec.folder) / "out" / "exposure").to_pylist()
+    drawn = {asset: sum(r["rows"] for r in rows if r["asset"] == asset) for asset in ("token_shards/web", "token_shards/code")}
+    assert drawn == {"token_shards/web": 20, "token_shards/code": 60}
+    assert sum(r["tokens"] for r in rows) == metrics_of(spec)[-1]["tokens"] == 10 * 8 * 32
+
+
+def test_a_masked_document_boundary_changes_the_loss_and_nothing_else(world):
+    plain, masked = spec_of(world), world.spec("pretrained_checkpoint", "pretrain", SECTION | {"mask_documents": True}, "masked")
+    assert run_here(plain).metrics["final_loss"] != run_here(masked).metrics["final_loss"]
+    assert [m["tokens"] for m in metrics_of(plain)] == [m["tokens"] for m in metrics_of(masked)]
+
+
+def shard(world):
+    return Path(world.inputs["token_shards/code"].path) / "shard"
+
+
+def test_a_missing_shard_is_one_clear_error(world):
+    (shard(world) / "data.bin").unlink()
+    with pytest.raises(SeedmillError, match=r"token_shards/code holds no data\.bin .* build the shard again"):
+        run_here(spec_of(world))
+
+
+def test_a_truncated_shard_is_one_clear_error(world):
+    data = shard(world) / "data.bin"
+    data.write_bytes(data.read_bytes()[:-2])
+    with pytest.raises(SeedmillError, match=r"token_shards/code: data\.bin has \d+ bytes but its index counts \d+"):
+        run_here(spec_of(world))
+
+
+def test_a_truncated_index_is_one_clear_error(world):
+    index = shard(world) / "data.idx"
+    index.write_bytes(index.read_bytes()[:60])
+    with pytest.raises(SeedmillError, match=r"token_shards/code: data\.idx is cut short"):
+        run_here(spec_of(world))
+
+
+def test_a_cluster_without_its_shard_is_named(world):
+    del world.inputs["token_shards/web"]
+    with pytest.raises(SeedmillError, match="token_shards/web is not among this job's inputs"):
+        run_here(spec_of(world))
+
+
+def test_an_unknown_parent_is_named(world):
+    world.folder("sft_conversations")
+    with pytest.raises(SeedmillError, match="start_from 'midtrained_checkpoint' is not among the inputs"):
+        run_here(world.spec("sft_checkpoint", "sft", {}))
+
+
+def test_a_loss_that_stays_infinite_stops_the_job_and_a_single_one_is_skipped(world, monkeypatch):
+    from factory.training import trainer
+
+    real, poisoned = trainer.Trainer._forward_backward, {3}
+
+    def poison(self):
+        sums = real(self)
+        if self.counters.step in poisoned:
+            sums[1] = float("nan")
+        return sums
+
+    monkeypatch.setattr(trainer.Trainer, "_forward_backward", poison)
+    assert run_here(spec_of(world)).metrics["skipped_steps"] == 1
+    poisoned.update(range(4, 8))
+    with pytest.raises(SeedmillError, match="not finite for 5 steps up to step 8"):
+        run_here(world.spec("pretrained_checkpoint", "pretrain", SECTION, "poisoned"))

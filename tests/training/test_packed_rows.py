@@ -1,0 +1,66 @@
+"""Packing loses nothing, wastes little, and lets no example see another."""
+
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from training_worlds import FIRST_WORD, MODEL, SHORT, VOCABULARY, LetterEncoder, run_here
+
+from factory.training import model, objectives
+from factory.training.config import LayoutConfig, ModelConfig, PretrainConfig
+from factory.training.distributed import joined
+from factory.training.packing import Example, Group, PackedRows, epochs_of_rows, pack
+
+
+@given(st.lists(st.integers(1, 32), min_size=1, max_size=200))
+def test_every_item_is_packed_once_and_no_row_overflows(lengths):
+    rows = pack(lengths, 32)
+    assert sorted(item for row in rows for item in row) == list(range(len(lengths)))
+    assert max(sum(lengths[i] for i in row) for row in rows) <= 32
+
+
+def test_rows_are_nearly_full():
+    random = Random(0)
+    lengths = [random.randint(20, 120) for _ in range(2000)]
+    rows = pack(lengths, 256)
+    assert sum(lengths) / (256 * len(rows)) > 0.97
+
+
+def test_each_epoch_has_an_order_of_its_own_and_batches_are_whole():
+    groups = [group(i, [FIRST_WORD + i] * 6) for i in range(10)]
+    rows = epochs_of_rows(groups, 8, epochs=2, rows=None, multiple=8, random=Random(1))
+    assert len(rows) == 24
+    assert [sorted(i for row in half for i in row) for half in (rows[:10], rows[10:20])] == [list(range(10))] * 2
+    assert rows[:10] != rows[10:20]
+    assert rows[20:] == [[]] * 4
+
+
+def test_only_the_assistants_tokens_and_its_end_are_learned():
+    ids, counts = LetterEncoder().encode_conversation([{"role": "user", "content": "ab"}, {"role": "assistant", "content": "c"}])
+    batch = PackedRows("chats", [Group(0, (Example.of(ids, counts),))], [[0]], 12).batch([0])
+    learned = batch["labels"][batch["loss_mask"].bool()]
+    assert learned.tolist() == [FIRST_WORD + 2, 4]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_packed_example_gets_the_losses_it_gets_alone(precision):
+    groups = [group(n, [FIRST_WORD + (n + 3 * i) % 50 for i in range(size)]) for n, size in enumerate((9, 13, 6))]
+    with joined(LayoutConfig(), seed=5):
+        gpt = model.build(ModelConfig(**MODEL), PretrainConfig(precision=precision), VOCABULARY).eval()
+        packed = objectives.token_losses(PackedRows("a", groups, [[0, 1, 2]], 32).batch([0]), gpt)[0]
+        alone = [objectives.token_losses(PackedRows("a", groups, [[n]], groups[n].length).batch([0]), gpt)[0] for n in range(3)]
+    tolerance = {"fp32": 1e-5, "bf16": 3e-2}[precision]
+    torch.testing.assert_close(packed[:25], torch.cat(alone), atol=tolerance, rtol=tolerance)
+
+
+def test_fine_tuning_counts_what_does_not_fit(trained, letters):
+    section = {"start_from": "pretrained_checkpoint", **SHORT, "sequence_length": 14, "epochs": 1}
+    result = run_here(trained.spec("sft_counts", "sft", section))
+    assert result.counts.read == 60
+    assert result.counts.dropped["longer than a row"] == 60 - result.counts.kept > 0
+
+
+def group(item, ids):
+    return Group(item, (Example.of(ids, [1] * len(ids)),))
