@@ -7,6 +7,7 @@ digests as before is reused, so a changed file that changes no document trains n
 import dagster as dg
 
 from assets.builder import asset_key
+from assets.groups import gates
 from factory.digest import json_digest
 from factory.experiment import Experiment
 from resources.factory import FactoryResource
@@ -37,7 +38,13 @@ def source_versions(experiment: Experiment) -> dict[str, str]:
     return {name: version for name, version in observed.items() if version is not None}
 
 
-def weekly(experiment: str, job: str) -> dg.ScheduleDefinition:
+def rebuild(experiment: Experiment, names: list[str], run_key: str | None = None) -> dg.RunRequest:
+    """A run over these assets and the checks that gate them."""
+    keys = [asset_key(experiment.name, name) for name in names]
+    return dg.RunRequest(run_key=run_key, asset_selection=keys, asset_check_keys=gates(experiment, names))
+
+
+def weekly(job: str) -> dg.ScheduleDefinition:
     """Each Sunday night, rebuild what went stale."""
 
     @dg.schedule(job_name=job, cron_schedule=SUNDAY_NIGHT, name="weekly", description="Rebuild what went stale, each Sunday at 03:00 UTC.")
@@ -45,12 +52,12 @@ def weekly(experiment: str, job: str) -> dg.ScheduleDefinition:
         names = out_of_date(factory.experiment)
         if not names:
             return dg.SkipReason("nothing that was made once is out of date")
-        return dg.RunRequest(asset_selection=[asset_key(experiment, name) for name in names])
+        return rebuild(factory.experiment, names)
 
     return schedule
 
 
-def watch_sources(experiment: str, job: str) -> dg.SensorDefinition:
+def watch_sources(job: str) -> dg.SensorDefinition:
     """Look at the sources every ten minutes, and rebuild what their change made stale."""
 
     @dg.sensor(
@@ -66,7 +73,6 @@ def watch_sources(experiment: str, job: str) -> dg.SensorDefinition:
         names = out_of_date(factory.experiment)
         if not names:
             return dg.SensorResult(skip_reason="the sources hold nothing that is not built yet", cursor=seen)
-        request = dg.RunRequest(run_key=seen, asset_selection=[asset_key(experiment, name) for name in names])
-        return dg.SensorResult(run_requests=[request], cursor=seen)
+        return dg.SensorResult(run_requests=[rebuild(factory.experiment, names, run_key=seen)], cursor=seen)
 
     return sensor

@@ -120,13 +120,13 @@ def describe(done: Materialization) -> dict[str, Any]:
 
 def trace(manifest: Manifest) -> dict[str, Any]:
     """What was read and made, in full: below the pictures, since it may be long."""
-    return {
-        "records dropped": dg.MetadataValue.json(manifest.counts.dropped),
-        "records made": dg.MetadataValue.json(manifest.counts.made),
-        "inputs": dg.MetadataValue.json({u.asset: {"version": u.version, "digest": u.digest} for u in manifest.inputs}),
-        "metrics": dg.MetadataValue.json(manifest.metrics),
-        "commit": manifest.commit,
+    values = {
+        "records dropped": manifest.counts.dropped,
+        "records made": manifest.counts.made,
+        "inputs": {u.asset: {"version": u.version, "digest": u.digest} for u in manifest.inputs},
+        "metrics": manifest.metrics,
     }
+    return {"commit": manifest.commit, **{name: dg.MetadataValue.json(value) for name, value in values.items() if value}}
 
 
 def _pictures(group: Group, experiment: Experiment, manifest: Manifest) -> dict[str, dg.MarkdownMetadataValue]:

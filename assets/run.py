@@ -13,54 +13,27 @@ import dagster as dg
 import typer
 from dagster import DagsterEventType
 
-from assets.builder import asset_key
-from assets.definitions import EVERYTHING, definitions
+from assets.definitions import SELECTION, definitions
 from assets.instance import PROCESS, open_instance, process_tag, reap
 from factory.errors import SeedmillError
 from factory.experiment import Experiment
-from factory.graph import default_selection
+from factory.graph import select as choose
 from factory.job import TERMINATED, USER_ERROR
 from factory.recipe import load
 
 FAILED = 1
 
 
-def choose(experiment: Experiment, words: list[str]) -> list[str]:
-    """The assets that a selection names, in the order that data flows.
-
-    A word is an asset, a group, or either with a leading `+` for everything upstream of it too. No words: the default run.
-    """
-    if not words:
-        return default_selection(experiment.stages)
-    chosen: set[str] = set()
-    for word in words:
-        name = word.removeprefix("+")
-        group = {stage.name for stage in experiment.stages.values() if stage.group == name}
-        found = group or {experiment.stage(name).name}
-        chosen |= _with_upstream(experiment, found) if word.startswith("+") else found
-    return [name for name in experiment.stages if name in chosen]
-
-
-def _with_upstream(experiment: Experiment, names: set[str]) -> set[str]:
-    """`names` and all that they are made from; stages come in topological order, so one pass backwards is enough."""
-    wanted = set(names)
-    for stage in reversed(experiment.stages.values()):
-        if stage.name in wanted:
-            wanted.update(stage.inputs)
-    return wanted
-
-
 def execute(recipe: Path, seed: int | None, select: list[str], rebuild: list[str], events: Path | None) -> int:
     """Materialize a selection of a recipe's assets and return the exit status; what failed is told on standard error."""
     experiment = Experiment.open(load(recipe, seed))
     again = {experiment.stage(name).name for name in rebuild}
-    names = {*choose(experiment, select), *again}
-    job = definitions(recipe, seed).resolve_job_def(EVERYTHING)
+    names = {*choose(experiment.stages, select), *again}
+    job = definitions(recipe, seed, only=names).resolve_job_def(SELECTION)
     with open_instance(experiment.workspace) as instance:
         reap(instance)
         result = job.execute_in_process(
             instance=instance,
-            asset_selection=[asset_key(experiment.name, name) for name in experiment.stages if name in names],
             raise_on_error=False,
             tags={PROCESS: process_tag()},
             run_config=_run_config(recipe, seed, sorted(again), events),

@@ -37,12 +37,12 @@ def names(request: dg.RunRequest) -> list[str]:
 
 def tick_of_the_schedule():
     with dg.build_schedule_context() as context:
-        return weekly("smoke", EVERYTHING)(context, factory=FactoryResource(recipe=str(SMOKE)))
+        return weekly(EVERYTHING)(context, factory=FactoryResource(recipe=str(SMOKE)))
 
 
 def tick_of_the_sensor(cursor: str | None = None) -> dg.SensorResult:
     with dg.build_sensor_context(cursor=cursor) as context:
-        return watch_sources("smoke", EVERYTHING)(context, factory=FactoryResource(recipe=str(SMOKE)))
+        return watch_sources(EVERYTHING)(context, factory=FactoryResource(recipe=str(SMOKE)))
 
 
 def test_what_was_never_made_is_not_out_of_date():
@@ -65,6 +65,7 @@ def test_the_sensor_asks_once_for_each_change_of_a_source():
     changed = tick_of_the_sensor(skipped.cursor)
     [request] = changed.run_requests
     assert names(request) == ["words", "some_pairs", "after_pairs"]
+    assert {key.name for key in request.asset_check_keys} == {"records_accounted", "not_empty", "has_pairs"}
     assert request.run_key == changed.cursor != skipped.cursor
     assert tick_of_the_sensor(changed.cursor).skip_reason.skip_message == "no source changed since the last look"
 

@@ -101,7 +101,7 @@ def test_the_graph_shows_the_groups_and_no_dialog_covers_it(ui, page):
     [
         ("graph", "/asset-groups", "curation"),
         ("checkpoint", "/assets/smoke/pretrained_checkpoint", "Row count"),
-        ("gate", "/assets/smoke/promotion_gate?view=checks", "promotion_gate"),
+        ("gate", "/assets/smoke/promotion_gate?view=checks&checkDetail=promotion_gate", "Latest execution"),
         ("runs", "/runs", "Success"),
     ],
 )

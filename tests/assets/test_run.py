@@ -12,7 +12,7 @@ import tiny_factory
 
 from assets.definitions import EVERYTHING, RECIPES, definitions
 from assets.instance import PROCESS, open_instance, process_tag, reap
-from assets.run import choose, execute
+from assets.run import execute
 from factory.cluster.api import Phase
 from factory.errors import SeedmillError
 from factory.experiment import Experiment
@@ -101,14 +101,21 @@ def test_a_rebuild_runs_again_and_comes_to_the_same_digest(tmp_path):
     assert told(events)[-1]["reused"] is False
 
 
-def test_a_selection_names_assets_groups_and_what_lies_upstream():
-    experiment = Experiment.open(load(SMOKE))
-    assert choose(experiment, ["seed_passages", "benchmarks"]) == ["benchmarks", "seed_passages"]
-    assert {experiment.stage(name).group for name in choose(experiment, ["release"])} == {"release"}
-    assert choose(experiment, ["+question_bank"]) == ["benchmarks", "question_bank"]
-    assert "judge_only_pairs" not in choose(experiment, [])
-    with pytest.raises(SeedmillError, match="no asset 'toknizer'"):
-        choose(experiment, ["toknizer"])
+def test_a_run_from_the_command_line_leaves_the_audits_to_the_audit(workspace):
+    assert run("benchmarks") == 0
+    with open_instance(workspace) as instance:
+        [finished] = instance.get_runs()
+        checks = [
+            record.event_log_entry.asset_check_evaluation
+            for record in instance.get_records_for_run(finished.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+        ]
+    assert {check.check_name for check in checks} == {"records_accounted", "not_empty"}
+
+
+def test_a_word_that_names_nothing_is_an_error_before_anything_runs(workspace):
+    with pytest.raises(SeedmillError, match="'toknizer'"):
+        run("toknizer")
+    assert not (workspace / "dagster").exists()
 
 
 @pytest.mark.usefixtures("tiny")
