@@ -92,7 +92,7 @@ class Experiment:
         return identity(
             stage.name,
             code_version=stage.code_version,
-            section=stage.settings,
+            section=stage.identity,
             seed=self.recipe.seed if stage.seeded else None,
             source_version=source_version,
             inputs=digests,

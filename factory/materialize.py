@@ -143,6 +143,14 @@ def _verify(spec: JobSpec, result: Result) -> None:
                 raise SeedmillError(f"{spec.asset}: output file {name} is missing or damaged; run again to make a new attempt")
 
 
+def _same_source(stage: Stage, attempt: Attempt, observed: str | None, result: Result) -> None:
+    """A source that changed between its observation and its reading would be stored under the wrong version."""
+    read = result.metrics.get("source_version", observed)
+    if read != observed:
+        (attempt.folder / "result.json").unlink()
+        raise SeedmillError(f"{stage.name}: the source changed while it was read (observed {observed}, read {read}); run again")
+
+
 def _manifest(
     experiment: Experiment,
     stage: Stage,

@@ -94,4 +94,5 @@ def _source(name: str, recipe: Recipe) -> Stage:
         kinds=("s3" if source.path.startswith("s3://") else "file", "parquet"),
         seeded=False,
         observe="factory.curation.sources:observe",
+        places=frozenset({"path"}),
     )

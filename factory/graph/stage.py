@@ -30,8 +30,14 @@ class Stage:
     observe: str | None = None
     needs_manifests: bool = False
     runtime: dict[str, Any] = field(default_factory=dict)
+    places: frozenset[str] = frozenset()
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The section as JSON: what the identity hashes and the job receives."""
+        """The section as JSON: what the job receives."""
         return self.section.model_dump(mode="json")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The section as the identity hashes it: without `places`, the fields that say where something lies."""
+        return {name: value for name, value in self.settings.items() if name not in self.places}

@@ -2,15 +2,7 @@
 
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
-from factory.tokens.config import Cluster, ShardConfig
-
-CLUSTER_INPUTS: dict[Cluster, tuple[str, ...]] = {
-    "web": ("clean_documents",),
-    "web_rewrites": ("web_rewrites",),
-    "synthetic": ("synthetic_documents",),
-    "code": ("clean_documents", "synthetic_documents"),
-    "acquired": ("clean_documents",),
-}
+from factory.tokens.config import FEEDS, ShardConfig
 
 
 def shard_names(recipe: Recipe) -> tuple[str, ...]:
@@ -58,7 +50,7 @@ def stages(recipe: Recipe) -> list[Stage]:
 
 def _shard(name: str, recipe: Recipe) -> Stage:
     cluster = name.removeprefix("token_shards/")
-    assert cluster in CLUSTER_INPUTS
+    assert cluster in FEEDS
     section = ShardConfig(
         cluster=cluster,
         sources=recipe.source_clusters,
@@ -71,7 +63,7 @@ def _shard(name: str, recipe: Recipe) -> Stage:
         description=f"The tokens of cluster `{cluster}` as Megatron .bin and .idx, with an index from document to record.",
         run="factory.tokens.shards:run",
         section=section,
-        inputs=("tokenizer", *CLUSTER_INPUTS[cluster]),
+        inputs=("tokenizer", *FEEDS[cluster]),
         kinds=("megatron",),
         seeded=False,
     )
