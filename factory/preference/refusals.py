@@ -14,14 +14,14 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.preference.config import RefusalConfig
 from factory.preference.models import open_sampler
-from factory.preference.oracles import exact, numeric
+from factory.preference.oracles import answer_is_correct, final_answer
 from factory.preference.questions import Examiner
 from factory.preference.rounds import Rounds
-from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, REFUSALS, Trivia, draw_trivia
+from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, REFUSALS, SHOWN, Trivia, about_name, draw_trivia
 from factory.records import Record, new_record, record_id
 from factory.sampling.api import SampleRequest
 from factory.schemas import CONVERSATION, PAIR, PROBLEM
-from factory.synthesis.formats import question_and_answer
+from factory.synthesis.formats import exercise, native_prompt
 from factory.tokens.tokenizer import chatml, load
 
 CREATED_BY = "refusals@1"
@@ -51,12 +51,11 @@ def run(context: Context) -> None:
     """
     config = context.section(RefusalConfig)
     lots = context.random("trivia")
-    trivia = draw_trivia(config.shots + config.questions // 2, lots)
-    shots, trivia = trivia[: config.shots], trivia[config.shots :]
+    trivia = draw_trivia(config.questions // 2, lots)
     held_out = max(1, round(config.held_out * len(trivia)))
     _check_disjoint(context, trivia)
     examiner = Examiner(load(context.inputs["tokenizer"].path))
-    asked = ask(context, config, examiner, shots, trivia[held_out:])
+    asked = ask(context, config, examiner, trivia[held_out:])
     conversations = [_conversation(*turn) for one in asked for turn in lessons(one, config.usually, lots)]
     pairs = [pair for one in asked for pair in _pairs(one, config.pair_tokens, examiner, lots)]
     questions = [record for one in trivia[:held_out] for record in question_records(one, HELD_OUT)]
@@ -76,26 +75,29 @@ def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:
             raise SeedmillError(f"benchmark problem {problem['id']} is a trivia question of refusals: take it out of the benchmarks")
 
 
-def ask(context: Context, config: RefusalConfig, examiner: Examiner, shots: Sequence[Trivia], trivia: Sequence[Trivia]) -> list[Asked]:
-    """Ask the midtrained model, which knows no chat, by examples in a format of its pretraining."""
+def ask(context: Context, config: RefusalConfig, examiner: Examiner, trivia: Sequence[Trivia]) -> list[Asked]:
+    """Ask the midtrained model several times, in the format of its pretraining: it knows no chat."""
     rounds = Rounds(open_sampler(context, "midtrained_checkpoint", config.sampling), context.parts, context.seed)
     tokenizer = examiner.tokenizer
-    examples = "\n\n".join(question_and_answer(shot.question, shot.answer) for shot in shots)
-    prompts = [(tokenizer.eod, *tokenizer.encode(f"{examples}\n\n{question_and_answer(one.question, '').rstrip()}")) for one in trivia]
     settings = replace(examiner.settings(config.temperature, config.max_new_tokens), stop=(tokenizer.eod,))
-    answers = rounds.draw([SampleRequest(prompt, config.samples) for prompt in prompts], settings)
+    requests = [SampleRequest((tokenizer.eod, *tokenizer.encode(prompt(one.question, one.knowledge))), config.samples) for one in trivia]
+    answers = rounds.draw(requests, settings)
     context.progress(len(trivia), len(trivia), "questions")
-    return [
-        grade(one, [tokenizer.decode(token for token in c.tokens if token != tokenizer.eod) for c in drawn])
-        for one, drawn in zip(trivia, answers, strict=True)
-    ]
+    return [grade(one, [examiner.text(c.tokens) for c in drawn]) for one, drawn in zip(trivia, answers, strict=True)]
+
+
+def prompt(question: str, knowledge: bool) -> str:
+    """A list problem stands as pretraining shows it; after a form that pretraining lacks, examples are needed."""
+    shots = [about_name(name, "") for name in SHOWN] if knowledge else []
+    shown = [exercise(shot.question, f"Answer: {shot.answer}") for shot in shots]
+    return "\n\n".join([*shown, native_prompt(question)])
 
 
 def grade(trivia: Trivia, answers: Sequence[str]) -> Asked:
-    """Count the right answers and keep the wrong ones; only the first line of each counts."""
-    lines = [answer.strip().split("\n")[0].strip() for answer in answers]
-    wrong = tuple(line for line in lines if not (exact(line, trivia.answer) or numeric(line, trivia.answer)))
-    return Asked(trivia, len(lines) - len(wrong), wrong)
+    """Count the right answers and keep what the wrong ones state; what follows as a next exercise does not count."""
+    own = [answer.split("Exercise.")[0] for answer in answers]
+    wrong = tuple(final_answer(answer) or "" for answer in own if not answer_is_correct(answer, trivia.answer))
+    return Asked(trivia, len(own) - len(wrong), wrong)
 
 
 def lessons(asked: Asked, usually: float, lots: random.Random) -> Iterator[tuple[str, str, str]]:
@@ -103,7 +105,7 @@ def lessons(asked: Asked, usually: float, lots: random.Random) -> Iterator[tuple
     one = asked.trivia
     if asked.success >= usually:
         yield one.question, lots.choice(ANSWERS).format(answer=one.answer), "usually correct"
-    elif asked.success <= 1 - usually + 1e-9:
+    elif one.knowledge and asked.success <= 1 - usually + 1e-9:
         yield one.question, lots.choice(REFUSALS), "usually wrong"
     yield one.bogus, lots.choice(BOGUS_REFUSALS).format(subject=one.subject), "bogus"
 
@@ -113,8 +115,8 @@ def preferences(asked: Asked, lots: random.Random) -> Iterator[tuple[str, str, s
     refusal = lots.choice(REFUSALS)
     if asked.right:
         yield lots.choice(ANSWERS).format(answer=asked.trivia.answer), refusal, "sometimes correct"
-    guesses = Counter(line for line in asked.wrong if line and "\ufffd" not in line)
-    if guesses:
+    guesses = Counter(guess for guess in asked.wrong if guess and "\ufffd" not in guess)
+    if guesses and asked.trivia.knowledge:
         yield refusal, lots.choice(ANSWERS).format(answer=guesses.most_common(1)[0][0]), "sometimes wrong"
 
 
@@ -186,4 +188,6 @@ def _report(context: Context, asked: Sequence[Asked], conversations: Sequence[Re
     context.made("pairs", len(pairs))
     context.metrics["lessons"] = dict(sorted(Counter(record["locator"] for record in conversations).items()))
     context.metrics["pairs"] = dict(sorted(Counter(json.loads(pair["evidence"])["reason"] for pair in pairs).items()))
-    context.metrics["accuracy"] = sum(one.success for one in asked) / max(1, len(asked))
+    for kind, knowledge in (("names", True), ("lists", False)):
+        rates = [one.success for one in asked if one.trivia.knowledge == knowledge]
+        context.metrics[f"accuracy_on_{kind}"] = sum(rates) / max(1, len(rates))

@@ -1,18 +1,20 @@
 """Trivia whose answers are certain, and variants of it that have no answer.
 
-Two kinds. Which module of Python's standard library provides a name: true by asking the library itself, and mostly beyond a
-small model. What two numbers make: mostly within its reach, so that it does not learn to refuse whatever is short. Each
-question has a bogus variant, serious and alike in form: a name made of the parts of real names that no module has, or a sum
-with a term that is not given (paper, appendix A.1).
+Two kinds. Which module of Python's standard library provides a name: knowledge, true by asking the library itself, and mostly
+beyond a small model. Which item of a short list is asked for: within its reach, so that it does not learn to refuse whatever
+is short. Each question has a bogus variant, serious and alike in form: a name made of the parts of real names that no module
+has, or an item that the list does not have (paper, appendix A.1).
 """
 
 import importlib
 import random
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from factory.errors import SeedmillError
+from factory.synthesis.problems.listing import draw_listing
 
 MODULES = (
     "argparse", "ast", "bisect", "calendar", "collections", "configparser", "copy", "csv", "dataclasses", "datetime", "difflib",
@@ -23,7 +25,9 @@ MODULES = (
     "uuid", "wave", "weakref", "zipfile", "zlib",
 )  # fmt: skip
 SHORTEST_NAME = 4
-LARGEST_TERM = 20
+ABSENT = "eighth"
+SHOWN = ("namedtuple", "heappush", "TemporaryDirectory")
+"""Names that stand as examples before each question, and are never asked."""
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 ANSWERS = ("Answer: {answer}", "I know this one. Answer: {answer}", "That is {answer}.\nAnswer: {answer}")
@@ -36,42 +40,54 @@ REFUSALS = (
 )
 BOGUS_REFUSALS = (
     "I do not know. I am not aware of {subject}.",
-    "I cannot say: {subject} means nothing to me.",
+    "I cannot say, since I do not know of {subject}.",
     "I do not know anything about {subject}, so I would rather not guess.",
-    "I cannot answer that without knowing more about {subject}.",
+    "I am not sure that there is such a thing as {subject}.",
 )
 
 
 @dataclass(frozen=True)
 class Trivia:
-    """A question with its answer, and its bogus variant with what does not exist in it."""
+    """A question with its answer, and its bogus variant with what does not exist in it.
+
+    `knowledge` says whether a wrong answer shows a gap of knowledge, for which refusing is the remedy. To misread a list shows
+    none: a model that learnt to refuse there would only solve less.
+    """
 
     question: str
     answer: str
     bogus: str
     subject: str
+    knowledge: bool
 
 
 def draw_trivia(number: int, lots: random.Random) -> list[Trivia]:
-    """`number` different questions, about names and about sums in turn as long as there are sums."""
-    names = lots.sample(sorted(catalogue()), len(catalogue()))
-    terms = [(a, b) for a in range(2, LARGEST_TERM + 1) for b in range(2, LARGEST_TERM + 1)]
-    sums = lots.sample(terms, min(number // 2, len(terms)))
-    asked = names[: number - len(sums)]
-    if len(asked) + len(sums) < number:
-        raise SeedmillError(f"refusals: there are {len(names) + len(sums)} trivia questions, not {number}; lower `questions`")
-    made_up = bogus_names(len(asked), lots)
-    about_names = [_about_name(name, other) for name, other in zip(asked, made_up, strict=True)]
-    return lots.sample([*about_names, *(_about_sum(a, b, lots.choice("kmnpqw")) for a, b in sums)], len(asked) + len(sums))
+    """`number` different questions in random order, half of them about names."""
+    lists = list(_about_lists(number // 2, lots))
+    askable = sorted(set(catalogue()) - set(SHOWN))
+    names = lots.sample(askable, len(askable))[: number - len(lists)]
+    if len(names) + len(lists) < number:
+        raise SeedmillError(f"refusals: the standard library has {len(names)} names for {number - len(lists)} questions; lower `questions`")
+    made_up = bogus_names(len(names), lots)
+    about_names = [about_name(name, other) for name, other in zip(names, made_up, strict=True)]
+    return lots.sample([*about_names, *lists], number)
 
 
-def _about_name(name: str, made_up: str) -> Trivia:
+def about_name(name: str, made_up: str) -> Trivia:
+    """Where a name of the standard library is, and where one that does not exist is."""
     ask = "Which module of Python's standard library provides `{}`?"
-    return Trivia(ask.format(name), catalogue()[name], ask.format(made_up), f"`{made_up}`")
+    return Trivia(ask.format(name), catalogue()[name], ask.format(made_up), f"`{made_up}`", knowledge=True)
 
 
-def _about_sum(a: int, b: int, unknown: str) -> Trivia:
-    return Trivia(f"What is {a} + {b}?", str(a + b), f"What is {a} + {unknown} + {b}?", f"the value of {unknown}")
+def _about_lists(number: int, lots: random.Random) -> Iterator[Trivia]:
+    """Different list problems of one step; lists have at most five items, so their eighth does not exist."""
+    seen: set[str] = set()
+    while len(seen) < number:
+        problem = draw_listing(lots, steps=1)
+        bogus = problem.question.replace(f" {problem.steps[-1].name} ", f" {ABSENT} ")
+        if bogus not in seen:
+            seen.add(bogus)
+            yield Trivia(problem.question, problem.answer, bogus, f"an {ABSENT} item of that list", knowledge=False)
 
 
 @cache

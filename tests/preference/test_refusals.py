@@ -4,17 +4,19 @@ import random
 from pathlib import Path
 
 import pytest
-from stage_bench import Bench, ScriptedModel, digests, question, rows
+from stage_bench import Bench, digests, question, rows
 
 from factory.errors import SeedmillError
 from factory.evaluation.refusal import is_refusal
 from factory.preference import refusals
-from factory.preference.refusals import Asked, grade, lessons, preferences
+from factory.preference.refusals import Asked, grade, lessons, preferences, prompt
 from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, MODULES, REFUSALS, Trivia, bogus_names, catalogue, draw_trivia
-from factory.sampling.api import Completion
+from factory.sampling.api import Completion, Usage
+from factory.synthesis.formats import native_prompt
 from factory.tokens.tokenizer import chatml
 
-ONE = Trivia("Which module provides `reduce`?", "functools", "Which module provides `reverseTools`?", "`reverseTools`")
+ONE = Trivia("Which module provides `reduce`?", "functools", "Which module provides `reverseTools`?", "`reverseTools`", knowledge=True)
+LIST = Trivia("The list is 4 8. Give the last number.", "8", "The list is 4 8. Give the eighth number.", "an eighth item", knowledge=False)
 INPUTS = ("midtrained_checkpoint", "benchmarks")
 
 
@@ -60,10 +62,22 @@ def test_always_right_always_wrong_and_unreadable_answers_give_what_they_can(ask
     assert [reason for *_, reason in preferences(asked, random.Random(0))] == expected
 
 
-def test_only_the_first_line_of_an_answer_is_graded() -> None:
-    asked = grade(ONE, [" functools\n\nQ: Which", " functools.", " ast\nfunctools", ""])
+def test_only_the_last_answer_before_a_next_exercise_is_graded() -> None:
+    asked = grade(
+        ONE, ["Answer: functools", " So. Answer: functools.\n\nExercise. Which\nSolution. Answer: os", "Answer: ast", "functools"]
+    )
     assert (asked.right, asked.wrong) == (2, ("ast", ""))
-    assert grade(Trivia("What is 2 + 6?", "8", "", ""), [" 8", " 08", " 9"]).right == 2
+
+
+def test_to_misread_a_list_teaches_no_refusal() -> None:
+    assert reasons(Asked(LIST, right=0, wrong=("4", "4"))).keys() == {"bogus"}
+    assert [reason for *_, reason in preferences(Asked(LIST, right=1, wrong=("4",)), random.Random(0))] == ["sometimes correct"]
+
+
+def test_names_are_asked_after_examples_and_lists_as_pretraining_shows_them() -> None:
+    assert prompt(LIST.question, knowledge=False) == native_prompt(LIST.question)
+    assert prompt(ONE.question, knowledge=True).count("Answer: ") == 3
+    assert "Answer: collections" in prompt(ONE.question, knowledge=True)
 
 
 def test_evaluation_takes_every_refusal_for_one_and_no_answer_for_one() -> None:
@@ -94,20 +108,27 @@ def test_trivia_is_drawn_once_each_and_the_same_for_a_seed() -> None:
 
 
 class Knowing:
-    """A sampler that answers every sum of the prompt's last line rightly and every name wrongly."""
+    """A sampler that reads every list rightly and knows no name."""
 
     def __init__(self, bench: Bench) -> None:
-        self.scripted = ScriptedModel({}, bench.tokenizer)
-        self.usage = self.scripted.usage
+        self.usage = Usage()
         self.tokenizer = bench.tokenizer
 
     def sample(self, requests, *_):
         found = []
         for request in requests:
-            last = self.tokenizer.decode(request.prompt).split("Q: ")[-1]
-            terms = [int(word) for word in last.replace("?", " ").split() if word.isdigit()]
-            tokens = tuple(self.tokenizer.encode(f" {sum(terms)}\n" if terms else " nowhere\n"))
-            found.append([Completion(tokens, (0.0,) * len(tokens), stopped=False)] * request.count)
+            last = self.tokenizer.decode(request.prompt).split("Exercise. ")[-1]
+            digits = [word for word in last.replace(".", " ").split() if word.isdigit()]
+            answers = {
+                "first": digits[:1],
+                "last": digits[-1:],
+                "second": digits[1:2],
+                "largest": [max(digits, default="")],
+                "smallest": [min(digits, default="")],
+            }
+            answer = "".join(next((value for word, value in answers.items() if f" {word} " in last), ["nowhere"])) if digits else "nowhere"
+            tokens = (*self.tokenizer.encode(f" Answer: {answer}"), self.tokenizer.eod)
+            found.append([Completion(tokens, (0.0,) * len(tokens), stopped=True)] * request.count)
         return found
 
 
@@ -132,8 +153,8 @@ def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Benc
     ids = {q["id"] for q in trained}
     assert all(set(record["parents"]) <= ids for record in [*chats, *pairs])
     for chat in chats:
-        about_sum = chat["messages"][0]["content"].startswith("What is") and chat["locator"] != "bogus"
-        assert ("Answer:" in chat["messages"][1]["content"]) == about_sum
+        answered = "module" not in chat["messages"][0]["content"] and chat["locator"] != "bogus"
+        assert ("Answer:" in chat["messages"][1]["content"]) == answered
         assert chat["text"] == chatml(chat["messages"])
     assert context.metrics["lessons"]["bogus"] == 16
     assert digests(context).keys() == {"conversations", "pairs", "questions", "trained_questions"}
@@ -150,7 +171,8 @@ def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> No
 
 
 def test_a_benchmark_among_the_trivia_is_an_error(bench: Bench) -> None:
-    everything = [question(f"What is {a} + {b}?", str(a + b)) for a in range(2, 21) for b in range(2, 21)]
-    bench.put("benchmarks", "problems", everything)
+    first = bench.context("refusals", INPUTS, questions=40)
+    refusals.run(first)
+    bench.put("benchmarks", "problems", [question(rows(first, "questions")[0]["text"], "8")])
     with pytest.raises(SeedmillError, match="is a trivia question"):
         refusals.run(bench.context("refusals", INPUTS, questions=40))
