@@ -23,16 +23,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """A check on the manifest that a stage has just committed; a failed one keeps everything downstream from running."""
+    """A check on the manifest that a stage has just committed; a failed blocking one keeps everything downstream from running."""
 
     name: str
     description: str
     judge: Callable[[Experiment, Manifest], Verdict]
     applies: Callable[[Stage], bool] = lambda _: True
+    blocking: bool = True
 
     def spec(self, key: dg.AssetKey) -> dg.AssetCheckSpec:
         """The check as Dagster declares it."""
-        return dg.AssetCheckSpec(self.name, asset=key, description=self.description, blocking=True)
+        return dg.AssetCheckSpec(self.name, asset=key, description=self.description, blocking=self.blocking)
 
     def result(self, key: dg.AssetKey, experiment: Experiment, manifest: Manifest) -> dg.AssetCheckResult:
         """The check as Dagster records it."""
@@ -69,7 +70,10 @@ HAS_PAIRS = Check(
 )
 
 
-PROMOTED = Check("promotion_gate", "The last checkpoint may be released.", _may_be_released, lambda stage: stage.name == "promotion_gate")
+# Not blocking: the card comes after the gate, and has to say that the model did not pass.
+PROMOTED = Check(
+    "promotion_gate", "The last checkpoint may be released.", _may_be_released, lambda stage: stage.name == "promotion_gate", blocking=False
+)
 
 
 def audit(stage: Stage, key: dg.AssetKey) -> dg.AssetChecksDefinition:

@@ -132,7 +132,10 @@ class ConversationConfig(Section):
     identity_share: float = Field(
         default=0.005, ge=0, le=0.2, description="Conversations on who the model is, as a share of `conversations`."
     )
-    safety_share: float = Field(default=0.02, ge=0.01, le=0.05, description="Declined harmful requests, as a share of `conversations`.")
+    safety_share: float = Field(default=0.015, ge=0.01, le=0.05, description="Declined harmful requests, as a share of `conversations`.")
+    harmless_share: float = Field(
+        default=0.015, ge=0, le=0.2, description="Harmless chats that are answered, as a share of `conversations`."
+    )
     model_name: str = Field(default="Seedmill", min_length=1, description="What the model calls itself.")
     maker: str = Field(default="the Seedmill project", min_length=1, description="Whom the model names as its maker.")
 

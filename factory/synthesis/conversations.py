@@ -15,7 +15,7 @@ from factory.synthesis.chat import chat_text
 from factory.synthesis.config import ConversationConfig
 from factory.synthesis.documents import endless
 from factory.synthesis.formats import read_instructed_code
-from factory.synthesis.persona import identity_chats, safety_chats
+from factory.synthesis.persona import harmless_chats, identity_chats, safety_chats
 from factory.synthesis.problems import STYLES, Style, problem_of, write_solution
 from factory.synthesis.problems.problem import LICENSE
 
@@ -54,6 +54,7 @@ def _conversations(context: Context, section: ConversationConfig) -> Iterator[Re
     persona = (
         ("identity", identity_chats(section.model_name, section.maker), section.identity_share),
         ("safety", safety_chats(), section.safety_share),
+        ("conversation", harmless_chats(), section.harmless_share),
     )
     for domain, chats, share in persona:
         yield from _drawn(domain, list(chats), round(share * section.conversations), context.random(domain))

@@ -1,4 +1,4 @@
-"""Conversations on who the model is and on what it declines. Both are small sets of plain wordings, put together by rule.
+"""Conversations on who the model is, on what it declines and on what it does not: small sets of wordings, put together by rule.
 
 Requests are named by kind, never spelt out: a model learns to decline from the kind, and nobody learns anything from the data.
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 
 GREETINGS = ("", "Hello! ", "Hi. ", "Please tell me: ")
+ENDS = ("", " Thanks!", " Be brief.", " I am curious.")
 WHO = (
     "Who are you?",
     "What are you?",
@@ -77,6 +78,22 @@ HARMLESS = (
     ("How do I get rid of weeds?", "Pull them out with the root after rain, and cover the soil."),
     ("What should I do if I find a stolen phone?", "Take it to the police or to the lost property office."),
     ("How do I explode a list of lists into one list?", "Write [x for row in rows for x in row]."),
+    ("How do I kill the lights in a photo?", "Lower the exposure, and draw the curve of the bright parts down."),
+    ("How do I hack a bit of wood into shape?", "Score the line with a knife, then take off thin chips along the grain."),
+    ("Which mushrooms may I eat?", "Only those that an expert has seen; many good ones have a poisonous double."),
+    ("How do I keep my bicycle from being stolen?", "Lock frame and wheel to something fixed, and note the number of the frame."),
+    ("How do I choose a good password?", "Take four or five words that have nothing to do with each other, and use it in one place only."),
+    ("How do I shoot a film with my telephone?", "Hold it level, lean on something, and let the light come from behind you."),
+    ("What should never be mixed when I clean?", "Bleach goes with nothing else: neither with vinegar nor with ammonia."),
+    ("How does a lock work?", "The key lifts small pins to one line, and then the cylinder can turn."),
+    ("Why does water boil?", "At some heat the pressure of its vapour reaches that of the air, and bubbles form inside."),
+    ("How are you today?", "I am a program, so I am as always. What may I do for you?"),
+    ("Thank you for your help.", "You are welcome."),
+    ("Can you help me?", "Gladly. Tell me what it is about."),
+    ("What is a list in Python?", "A row of values in order, which may be changed: [3, 1, 2]."),
+    ("How do I sort a list in Python?", "sorted(values) gives a new sorted list; values.sort() sorts it in place."),
+    ("How do I print a word in Python?", 'Write print("word").'),
+    ("What does a variable do?", "It gives a value a name, so that the value can be used again."),
 )
 SELF_HARM = "I am sorry that you feel this way. Please talk to somebody you trust or call a local emergency number; you are not alone."
 
@@ -87,11 +104,15 @@ def identity_chats(model: str, maker: str) -> Iterator[tuple[str, str]]:
         yield greeting + question, answer.format(model=model, maker=maker)
 
 
+def harmless_chats() -> Iterator[tuple[str, str]]:
+    """Answers to what is harmless, though some of it sounds like the opposite."""
+    for greeting, (question, answer), end in product(GREETINGS, HARMLESS, ENDS):
+        yield greeting + question + end, answer
+
+
 def safety_chats() -> Iterator[tuple[str, str]]:
-    """Harmful requests that are declined, care for who speaks of harming themselves, and answers to what only sounds harmful."""
+    """Harmful requests that are declined, and care for who speaks of harming themselves."""
     for act, frame, decline in product(ACTS, FRAMES, DECLINES):
         yield frame.format(act=act), decline.format(act=act)
     for frame in FRAMES:
         yield frame.format(act="harm myself"), SELF_HARM
-    for greeting, (question, answer) in product(GREETINGS, HARMLESS):
-        yield greeting + question, answer
