@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import SMOKE
+from world import file
+
+from factory.cli.run import children_cpu_seconds
+
+HEAVY = {"torch", "dagster", "transformers", "sklearn", "matplotlib", "megatron"}
+
+
+def test_help_names_every_command(factory):
+    shown = factory("--help")
+    assert shown.status == 0
+    for command in ("run", "status", "report", "audit", "diff", "trace", "chat", "doctor"):
+        assert f" {command} " in shown.out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["audit", "sft_checkpoint", "--json"], ["report", "--json"], ["status", "--json"]])
+def test_commands_that_only_look_never_load_what_is_slow(words, world):
+    program = (
+        "import sys; from factory.cli import main\n"
+        f"sys.argv = ['factory', *{words!r}]\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code, end.code\n"
+        f"sys.stderr.write(repr({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()"
+
+
+def test_an_audit_takes_less_than_two_seconds_of_work(world):
+    before = children_cpu_seconds()
+    command = [sys.executable, "-c", "from factory.cli import main; main()", "audit", "sft_checkpoint"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    assert children_cpu_seconds() - before < 2
+
+
+def test_audit_prints_the_closure_for_programs_and_for_people(factory, world):
+    found = json.loads(factory("audit", "sft_checkpoint", "--json").out)
+    last = found["artifacts"][-1]
+    assert (last["asset"], last["digest"]) == ("sft_checkpoint", world.latest["sft_checkpoint"].digest)
+    assert {u["asset"] for u in last["inputs"]} == {"tokenizer", "midtrained_checkpoint", "sft_conversations"}
+    shown = factory("audit", "smoke/sft_checkpoint").out
+    assert "procedural-teacher" in shown
+    assert "11 artefacts" in shown
+
+
+def test_an_audit_of_an_older_version_is_asked_for_by_its_first_digits(factory, world):
+    old = world.latest["tokenizer"].version
+    world.make("tokenizer", file("spec.json", "[]"), ("clean_documents",), section={"size": 2})
+    for words in (("tokenizer", "--version", old[:8]), (f"tokenizer@{old}",)):
+        assert json.loads(factory("audit", *words, "--json").out)["version"] == old
+
+
+def test_diff_compares_two_versions_or_the_last_with_the_one_before(factory, world):
+    old = world.latest["tokenizer"].version
+    new = world.make("tokenizer", file("spec.json", "[]"), ("clean_documents",), section={"size": 2}).version
+    expected = [{"field": "recipe.size", "old": None, "new": 2}]
+    found = json.loads(factory("diff", f"tokenizer@{old}", f"tokenizer@{new}", "--json").out)
+    assert found["own"] == expected
+    assert json.loads(factory("diff", "tokenizer", "--json").out) == found
+    shown = factory("diff", "tokenizer").out
+    assert f"tokenizer@{old} -> tokenizer@{new}" in shown
+    assert "recipe.size" in shown
+
+
+def test_trace_shows_where_a_record_came_from_and_what_saw_it(factory, world):
+    page = json.loads(factory("trace", first_page(world), "--json").out)
+    assert page["record"]["locator"] == "page/0"
+    assert [e["asset"] for e in page["descendants"] if e["type"] == "checkpoint"][-1] == "sft_checkpoint"
+    shown = factory("trace", first_page(world)).out
+    assert "made from: no other record" in shown
+    assert "read 1 times, between steps 2 and 3, through midtrained_checkpoint, sft_conversations" in shown
+
+
+def first_page(world) -> str:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(world.store.outputs(world.latest["raw_documents/web"]) / "documents")["id"][0].as_py()
+
+
+def test_report_shows_stages_scores_and_what_to_do_next(factory, world, workspace):
+    (workspace / "runs/smoke").mkdir(parents=True)
+    summary = {"cpu_seconds": 90.0, "wall_seconds": 125.0, "peak_rss_bytes": 3_000_000_000}
+    (workspace / "runs/smoke/last.json").write_text(json.dumps(summary))
+    found = json.loads(factory("report", "--json").out)
+    assert {name: found[name] for name in summary} == summary
+    assert [row["asset"] for row in found["checkpoints"]] == ["pretrained_checkpoint", "midtrained_checkpoint", "sft_checkpoint"]
+    shown = factory("report").out
+    for text in (
+        "75.0% [59.8%, 85.8%] of 40",
+        "rose",
+        "no significant change",
+        "the last run took 2m05s, 1m30s of CPU",
+        "make ui",
+        "README.md",
+    ):
+        assert text in shown
+
+
+def test_status_gives_every_asset_its_state_and_reason(factory, world):
+    found = {row["asset"]: row for row in json.loads(factory("status", "--json").out)["assets"]}
+    assert set(found["extracted_documents"]) == {"asset", "state", "why", "version"}
+    assert found["extracted_documents"]["state"] == "missing"
+    assert found["clean_documents"]["state"] == "pending"
+    assert found["raw_documents/web"]["state"] == "stale"
+    assert "missing" in factory("status").out
+
+
+def test_another_seed_is_an_experiment_of_its_own(factory, world):
+    found = factory("audit", "tokenizer", "--seed", "3")
+    assert (found.status, found.out) == (1, "")
+    assert found.err == "error: tokenizer was never materialized by experiment 'smoke-seed3': run `factory run tokenizer` first\n"
+    assert factory("audit", "smoke/tokenizer", "--seed", "3").status == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"sede": 1}, "unknown key sede (value 1): remove it or mend its spelling"), ({"seed": -1}, "seed (value -1): ")],
+)
+def test_a_mistake_in_the_recipe_is_one_line_that_names_the_field(factory, workspace, tmp_path, change, message):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(SMOKE.read_text()) | change))
+    for command in (["status"], ["report"], ["audit", "x"], ["trace", "x"], ["run"], ["chat"]):
+        done = factory(*command, "--recipe", str(path))
+        assert done.status == 1
+        assert done.err.startswith(f"error: {path}: {message}")
+        assert done.err.count("\n") == 1
+
+
+def test_a_recipe_that_is_not_there_is_one_line(factory, workspace):
+    done = factory("status", "--recipe", "nowhere.yaml")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "recipe nowhere.yaml cannot be read" in done.err

@@ -1,0 +1,108 @@
+import json
+
+import pytest
+import yaml
+from conftest import SMOKE
+
+from factory.cli import doctor
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Write the smoke recipe with some sections changed."""
+
+    def write(**changes) -> str:
+        value = yaml.safe_load(SMOKE.read_text())
+        for name, change in changes.items():
+            value[name] = {**value.get(name, {}), **change}
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(value))
+        return str(path)
+
+    return write
+
+
+def checks(done) -> dict[str, dict]:
+    return {check["name"]: check for check in json.loads(done.out)["checks"]}
+
+
+def openai_teacher(url: str) -> dict:
+    return {
+        "teacher": {
+            "kind": "openai",
+            "model": "m",
+            "base_url": url,
+            "api_key_env": "MILL_KEY",
+            "price_per_million_input": 0,
+            "price_per_million_output": 0,
+        }
+    }
+
+
+def test_a_sound_installation_is_all_well(factory, workspace):
+    done = factory("doctor", "--json")
+    assert done.status == 0
+    assert {name: check["state"] for name, check in checks(done).items() if check["state"] == "fail"} == {}
+    assert {"python", "packages", "recipe", "workspace", "store", "teacher", "cluster", "gpu"} == set(checks(done))
+    assert "ok   recipe: " in factory("doctor").out
+
+
+def test_a_wrong_recipe_fails_with_its_error_and_the_rest_is_still_checked(factory, workspace):
+    done = factory("doctor", "--recipe", "nowhere.yaml", "--json")
+    assert done.status == 1
+    assert checks(done)["recipe"]["state"] == "fail"
+    assert checks(done)["python"]["state"] == "ok"
+
+
+def test_a_teacher_without_a_key_or_an_answer_fails(factory, workspace, recipe, monkeypatch):
+    path = recipe(synthesis=openai_teacher("http://127.0.0.1:9/v1"))
+    monkeypatch.delenv("MILL_KEY", raising=False)
+    found = checks(factory("doctor", "--recipe", path, "--json"))["teacher"]
+    assert (found["state"], found["detail"]) == ("fail", "MILL_KEY is not set")
+    assert found["remedy"].startswith("export MILL_KEY=")
+    monkeypatch.setenv("MILL_KEY", "x")
+    found = checks(factory("doctor", "--recipe", path, "--json"))["teacher"]
+    assert (found["state"], "http://127.0.0.1:9/v1 cannot be reached" in found["detail"]) == ("fail", True)
+
+
+def test_a_store_in_a_bucket_that_cannot_be_read_fails(factory, workspace, recipe, monkeypatch):
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    found = checks(factory("doctor", "--recipe", recipe(store={"url": "s3://mill/x"}), "--json"))["store"]
+    assert found["state"] == "fail"
+    assert "bucket s3://mill/x/: the service cannot be reached" in found["detail"]
+
+
+def test_too_little_room_fails_and_little_room_warns(factory, workspace, monkeypatch):
+    monkeypatch.setattr(doctor, "LITTLE_FREE", 1 << 60)
+    assert checks(factory("doctor", "--json"))["workspace"]["state"] == "warn"
+    monkeypatch.setattr(doctor, "LEAST_FREE", 1 << 60)
+    done = factory("doctor", "--json")
+    assert done.status == 1
+    assert "make room" in checks(done)["workspace"]["remedy"]
+
+
+def test_packages_that_are_missing_or_of_another_version_are_named(monkeypatch):
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["duckdb==0.1", "no-such-thing>=1", "pytest; extra == 'dev'"])
+    found = doctor.packages()
+    assert found.state == "fail"
+    assert "duckdb is " in found.detail
+    assert "no-such-thing is not installed" in found.detail
+    assert "pytest" not in found.detail
+
+
+def test_more_ranks_than_cores_warn_and_fp8_needs_a_gpu(factory, workspace, recipe, monkeypatch):
+    training = yaml.safe_load(SMOKE.read_text())["training"]
+    training["pretrain"] |= {"layout": {"data": 8}, "micro_batch": 1, "fp8": "delayed", "precision": "bf16"}
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(doctor, "_gpus", list)
+    found = checks(factory("doctor", "--recipe", recipe(training=training), "--json"))
+    assert found["cluster"]["state"] == "warn"
+    assert "2 cores, largest job 8 ranks" in found["cluster"]["detail"]
+    assert (found["gpu"]["state"], "training.pretrain" in found["gpu"]["detail"]) == ("fail", True)
