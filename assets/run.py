@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import dagster as dg
 import typer
-from dagster import DagsterEventType
+from dagster import AssetCheckEvaluation, DagsterEventType
 
 from assets.definitions import SELECTION, definitions
 from assets.instance import PROCESS, open_instance, process_tag, reap
@@ -38,8 +38,8 @@ def execute(recipe: Path, seed: int | None, select: list[str], rebuild: list[str
             tags={PROCESS: process_tag()},
             run_config=_run_config(recipe, seed, sorted(again), events),
         )
-        for event in result.filter_events(lambda event: event.event_type is DagsterEventType.STEP_FAILURE):
-            sys.stderr.write(f"error: {_explain(event)}\n")
+        for line in complaints(result):
+            sys.stderr.write(f"error: {line}\n")
         return _status(instance, result)
 
 
@@ -51,15 +51,26 @@ def _run_config(recipe: Path, seed: int | None, rebuild: list[str], events: Path
     return {"resources": {"factory": {"config": factory}}, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def _explain(event: dg.DagsterEvent) -> str:
-    """A user's mistake as its one line; a fault of ours with its traceback."""
+def complaints(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What went wrong: a failed check or a user's mistake in one line each, a fault of ours with its traceback."""
+    checks = [event for event in result.get_asset_check_evaluations() if not event.passed]
+    steps = result.filter_events(lambda event: event.event_type is DagsterEventType.STEP_FAILURE)
+    return [*map(_explain_check, checks), *filter(None, map(_explain_step, steps))]
+
+
+def _explain_check(check: AssetCheckEvaluation) -> str:
+    figures = ", ".join(f"{name} {value.value}" for name, value in check.metadata.items())
+    return f"{'/'.join(check.asset_key.path[1:])} fails its check {check.check_name} ({figures}): what is made from it was not made"
+
+
+def _explain_step(event: dg.DagsterEvent) -> str | None:
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description
     error = failure.error
     if error is None or error.cls_name == "DagsterExecutionInterruptedError":
         return f"{event.step_key} was interrupted; run again to go on from its last finished part"
-    return error.message.strip() if error.cls_name == "DagsterAssetCheckFailedError" else error.to_string()
+    return None if error.cls_name == "DagsterAssetCheckFailedError" else error.to_string()
 
 
 def _status(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> int:

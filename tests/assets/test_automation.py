@@ -81,3 +81,12 @@ def test_both_start_switched_off():
     repository = definitions(SMOKE).get_repository_def()
     assert [s.default_status for s in repository.schedule_defs] == [dg.DefaultScheduleStatus.STOPPED]
     assert [s.default_status for s in repository.sensor_defs] == [dg.DefaultSensorStatus.STOPPED]
+
+
+def test_dagster_accepts_the_request_as_a_part_of_the_job_without_audits():
+    make("words", "some_pairs")
+    Path("source.txt").write_text("another pairing")
+    request = tick_of_the_schedule()
+    whole = definitions(SMOKE).resolve_job_def(EVERYTHING)
+    part = whole.get_subset(asset_selection=set(request.asset_selection), asset_check_selection=set(request.asset_check_keys))
+    assert sorted(node.name for node in part.nodes) == ["smoke__some_pairs", "smoke__words"]

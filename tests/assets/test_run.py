@@ -140,7 +140,10 @@ def test_no_pairs_keep_what_trains_on_them_from_running(tmp_path, capfd):
     events = tmp_path / "events.jsonl"
     assert run("words", "some_pairs", "after_pairs", events=events) == 1
     assert {event["asset"] for event in told(events)} == {"words", "some_pairs"}
-    assert "not_empty" in capfd.readouterr().err
+    assert sorted(capfd.readouterr().err.splitlines()) == [
+        "error: some_pairs fails its check has_pairs (pairs 0): what is made from it was not made",
+        "error: some_pairs fails its check not_empty (rows {'pairs': 0}): what is made from it was not made",
+    ]
 
 
 def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path):
