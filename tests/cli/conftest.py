@@ -3,10 +3,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from smoke_recipe import SMOKE
 
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / "lineage"), str(TESTS / "evaluation")]  # their small worlds serve here too
-SMOKE = TESTS.parent / "recipes" / "smoke.yaml"
 
 
 @dataclass

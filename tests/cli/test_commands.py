@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import SMOKE
+from smoke_recipe import SMOKE
 from world import file
 
 from factory.cli.run import children_cpu_seconds

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from conftest import SMOKE
+from smoke_recipe import SMOKE
 
 from factory.cli import doctor
 

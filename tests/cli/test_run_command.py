@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import SMOKE
+from smoke_recipe import SMOKE
 
 from factory.cli.board import Board
 from factory.cli.live import LiveView, PlainView
