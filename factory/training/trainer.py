@@ -23,7 +23,7 @@ from factory.training import checkpoint, flops
 from factory.training import optimizer as optimizers
 from factory.training.config import ModelConfig, TrainingConfig
 from factory.training.distributed import from_main, is_main, shared_part, speaks_for_loss, sum_over_world
-from factory.training.megatron import DistributedDataParallel, get_forward_backward_func, parallel_state
+from factory.training.megatron import HAS_GPU, DistributedDataParallel, get_forward_backward_func, parallel_state
 from factory.training.objectives import REPORT, ForwardStep
 from factory.training.rows import Batch, Rows
 
@@ -94,7 +94,13 @@ class Trainer:
         self.scheduler.step(increment=1)
         self._count(int(tokens), norm)
         self.metrics.append(
-            {"step": self.counters.step, **means, "lr": rate, "grad_norm": norm or math.nan, "tokens": self.counters.tokens}
+            {
+                "step": self.counters.step,
+                **means,
+                "lr": rate,
+                "grad_norm": math.nan if norm is None else norm,
+                "tokens": self.counters.tokens,
+            }
         )
         if is_main():
             self.context.progress(self.counters.step, self.steps, "steps", loss=round(means["loss"], 4))
@@ -171,7 +177,7 @@ class Trainer:
         if found is None:
             return
         self.counters = checkpoint.load(found / "mcore", self.model, self.optimizer, self.scheduler)
-        self.metrics = [json.loads(line) for line in (found / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        self.metrics = read_metrics(found / "metrics.jsonl")
         if is_main():
             self.context.log(f"resumed at step {self.counters.step} of {self.steps}")
 
@@ -179,12 +185,15 @@ class Trainer:
         """Figures of this attempt: rates are over all ranks; they are no part of any digest."""
         total_cpu = float(sum_over_world(torch.tensor([cpu_seconds], dtype=torch.float64))[0])
         rate = tokens / max(seconds, 1e-9)
+        if HAS_GPU:
+            self.context.cost.gpu_seconds += seconds * self.training.layout.world_size
         self.context.metrics.update(
             self.last_metrics(),
             steps=self.steps,
             tokens=self.counters.tokens,
             skipped_steps=self.counters.skipped,
             tokens_per_second=round(rate, 1),
+            cpu_seconds_of_all_ranks=round(total_cpu, 1),
             tokens_per_cpu_second=round(tokens / max(total_cpu, 1e-9), 1),
             model_tflops_per_second=round(rate * self.flops_per_token / 1e12, 6),
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -192,8 +201,8 @@ class Trainer:
 
     def last_metrics(self) -> dict[str, Any]:
         """The objective's means over the last 5 % of the steps, under `final_NAME`."""
-        last = self.metrics[-max(1, len(self.metrics) // 20) :]
-        return {f"final_{name}": round(sum(m[name] for m in last) / len(last), 5) for name in self.objective.reports}
+        last = [row for row in self.metrics[-max(1, len(self.metrics) // 20) :] if math.isfinite(row["loss"])]
+        return {f"final_{name}": round(sum(m[name] for m in last) / max(len(last), 1), 5) for name in self.objective.reports}
 
 
 def part_name(step: int) -> str:
@@ -202,5 +211,12 @@ def part_name(step: int) -> str:
 
 
 def write_metrics(path: Path, metrics: list[dict[str, float]]) -> None:
-    """One JSON line a step. No times: the same run writes the same bytes."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in metrics), encoding="utf-8")
+    """One JSON line a step, what is not finite as null. No times: the same run writes the same bytes."""
+    rows = ({name: value if math.isfinite(value) else None for name, value in row.items()} for row in metrics)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """What `write_metrics` wrote, null as NaN."""
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]

@@ -1,7 +1,11 @@
 """The same rows, the same losses, at whatever layout."""
 
+import time
+from pathlib import Path
+
+import psutil
 import pytest
-from training_worlds import MODEL, SHORT, finish, metrics_of, run_here
+from training_worlds import MODEL, SHORT, finish, metrics_of, run_here, start
 
 pytestmark = pytest.mark.ranks
 
@@ -36,3 +40,38 @@ def long_blend(world):
     world.add_shard("long_context_blend", documents=5, stride=3, name="long", longest=300)
     (world.folder("long_context_blend") / "blend.json").write_text('{"long_share": 0.3}')
     return world.inputs["long_context_blend"]
+
+
+@pytest.mark.kill
+def test_ranks_do_not_outlive_a_killed_launcher(world):
+    section = {"model": MODEL, "steps": 5000, **SHORT, "layout": {"data": 2}}
+    spec = world.spec("pretrained_checkpoint", "pretrain", section, processes=2)
+    launcher = start(spec)
+    ranks = wait_for(lambda: psutil.Process(launcher.pid).children() if list((Path(spec.folder) / "parts").glob("step-*")) else [])
+    launcher.kill()
+    launcher.communicate()
+    assert len(ranks) == 2
+    _, alive = psutil.wait_procs(ranks, timeout=20)
+    assert not alive
+
+
+@pytest.mark.kill
+def test_a_request_to_stop_reaches_all_ranks_and_they_save_together(world):
+    section = {"model": MODEL, "steps": 60, **SHORT, "checkpoint_every": 10, "layout": {"data": 2}}
+    spec = world.spec("pretrained_checkpoint", "pretrain", section, "stopped", processes=2)
+    launcher = start(spec)
+    wait_for(lambda: list((Path(spec.folder) / "parts").glob("step-*")))
+    launcher.terminate()
+    launcher.communicate(timeout=60)
+    assert launcher.returncode == 143
+    finish(spec)
+    assert [row["step"] for row in metrics_of(spec)] == list(range(1, 61))
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError
