@@ -47,7 +47,8 @@ class Chat:
         tokenizer = self.examiner.tokenizer
         prompt = tokenizer.encode(native_prompt(question)) if self.base else tokenizer.encode_chat(messages)
         self.asked += 1
-        settings = self.examiner.settings(self.temperature, self.max_new_tokens)
+        room = self.sampler.model.shape.positions - len(prompt)
+        settings = self.examiner.settings(self.temperature, max(1, min(self.max_new_tokens, room)))
         ((completion,),) = self.sampler.sample([SampleRequest(tuple(prompt))], settings, seed=self.asked)
         answer = self.examiner.text(completion.tokens).strip()
         self.messages = [*messages, {"role": "assistant", "content": answer}]

@@ -134,7 +134,8 @@ def _verdict(row: Result, mode: str) -> Text:
 def _changes(console: Console, title: str, changes: list[Result]) -> None:
     if not changes:
         return
-    table = _table("", "old", "new", title=title)
+    console.print(Text(f"\n{title}", style="bold"))
+    table = _table("", "old", "new")
     for change in changes:
         table.add_row(change["field"], Text(_value(change["old"])), Text(_value(change["new"])))
     console.print(table)
