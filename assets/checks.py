@@ -15,9 +15,10 @@ from resources.factory import FactoryResource
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a check passed, and the figures it went by."""
+    """Whether a check passed, the finding in words, and the figures it went by."""
 
     passed: bool
+    finding: str
     figures: dict[str, Any]
 
 
@@ -38,29 +39,40 @@ class Check:
     def result(self, key: dg.AssetKey, experiment: Experiment, manifest: Manifest) -> dg.AssetCheckResult:
         """The check as Dagster records it."""
         verdict = self.judge(experiment, manifest)
-        return dg.AssetCheckResult(passed=verdict.passed, asset_key=key, check_name=self.name, metadata=verdict.figures)
+        return dg.AssetCheckResult(
+            passed=verdict.passed,
+            asset_key=key,
+            check_name=self.name,
+            severity=dg.AssetCheckSeverity.ERROR if self.blocking else dg.AssetCheckSeverity.WARN,
+            description=verdict.finding,
+            metadata=verdict.figures,
+        )
 
 
 def _accounts(_: Experiment, manifest: Manifest) -> Verdict:
     counts = manifest.counts
     dropped = sum(counts.dropped.values())
-    return Verdict(counts.read == counts.kept + dropped, {"read": counts.read, "kept": counts.kept, "dropped": dropped})
+    finding = f"{counts.read} read, {counts.kept} kept, {dropped} dropped"
+    return Verdict(counts.read == counts.kept + dropped, finding, {"read": counts.read, "kept": counts.kept, "dropped": dropped})
 
 
 def _holds_something(_: Experiment, manifest: Manifest) -> Verdict:
-    rows = {output.name: output.rows for output in manifest.outputs if output.rows is not None}
-    main = next(iter(rows.values()), None)
-    return Verdict(main is None or main > 0, {"rows": rows})
+    """The first record set is the one that those which follow read; an asset without any is not judged."""
+    rows = [(output.name, output.rows) for output in manifest.outputs if output.rows is not None]
+    name, number = rows[0] if rows else ("records", None)
+    return Verdict(number != 0, f"{number} {name}", dict(rows))
 
 
 def _holds_pairs(_: Experiment, manifest: Manifest) -> Verdict:
     rows = manifest.output("pairs").rows or 0
-    return Verdict(rows > 0, {"pairs": rows})
+    return Verdict(rows > 0, f"{rows} pairs", {"pairs": rows})
 
 
 def _may_be_released(experiment: Experiment, manifest: Manifest) -> Verdict:
     gate = json.loads((experiment.store.outputs(manifest) / "gate.json").read_bytes())
-    return Verdict(gate["passed"], {"gate": dg.MetadataValue.json(gate)})
+    broken = [f"{r['name']} is {r['value']:.3g}, not {r['sense']} {r['threshold']:g}" for r in gate["rules"] if not r["holds"]]
+    figures = {rule["name"]: float(rule["value"]) for rule in gate["rules"]}
+    return Verdict(gate["passed"], "; ".join(broken) or "all rules hold", {**figures, "gate": dg.MetadataValue.json(gate)})
 
 
 ACCOUNTED = Check("records_accounted", "Records read = records kept + records dropped by reason.", _accounts)
@@ -68,8 +80,6 @@ NOT_EMPTY = Check("not_empty", "The stage left records for those that follow.", 
 HAS_PAIRS = Check(
     "has_pairs", "There is at least one preference pair to train on.", _holds_pairs, lambda stage: stage.name.endswith("_pairs")
 )
-
-
 # Not blocking: the card comes after the gate, and has to say that the model did not pass.
 PROMOTED = Check(
     "promotion_gate", "The last checkpoint may be released.", _may_be_released, lambda stage: stage.name == "promotion_gate", blocking=False
@@ -88,6 +98,6 @@ def audit(stage: Stage, key: dg.AssetKey) -> dg.AssetChecksDefinition:
         manifest = factory.experiment.latest(stage.name)
         problems = factory.experiment.store.verify(manifest)
         figures = {"version": manifest.version, "bytes": manifest.bytes, "problems": problems}
-        return dg.AssetCheckResult(passed=not problems, metadata=figures)
+        return dg.AssetCheckResult(passed=not problems, description="; ".join(problems) or "every byte is as it was", metadata=figures)
 
     return outputs_intact

@@ -39,7 +39,7 @@ def execute(recipe: Path, seed: int | None, select: list[str], rebuild: list[str
             run_config=_run_config(recipe, seed, sorted(again), events),
         )
         for line in complaints(result):
-            sys.stderr.write(f"error: {line}\n")
+            sys.stderr.write(f"{line}\n")
         return _status(instance, result)
 
 
@@ -59,18 +59,21 @@ def complaints(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def _explain_check(check: AssetCheckEvaluation) -> str:
-    figures = ", ".join(f"{name} {value.value}" for name, value in check.metadata.items())
-    return f"{'/'.join(check.asset_key.path[1:])} fails its check {check.check_name} ({figures}): what is made from it was not made"
+    """A failed gate stops what follows; a warning does not."""
+    asset = "/".join(check.asset_key.path[1:])
+    if check.severity is dg.AssetCheckSeverity.WARN:
+        return f"warning: {asset} does not pass {check.check_name}: {check.description}"
+    return f"error: {asset} does not pass {check.check_name} ({check.description}), so nothing was made from it"
 
 
 def _explain_step(event: dg.DagsterEvent) -> str | None:
     failure = event.step_failure_data
     if failure.user_failure_data and failure.user_failure_data.description:
-        return failure.user_failure_data.description
+        return f"error: {failure.user_failure_data.description}"
     error = failure.error
     if error is None or error.cls_name == "DagsterExecutionInterruptedError":
-        return f"{event.step_key} was interrupted; run again to go on from its last finished part"
-    return None if error.cls_name == "DagsterAssetCheckFailedError" else error.to_string()
+        return f"error: {event.step_key} was interrupted; run again to go on from its last finished part"
+    return None if error.cls_name == "DagsterAssetCheckFailedError" else f"error: {error.to_string()}"
 
 
 def _status(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> int:

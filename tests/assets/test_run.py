@@ -141,8 +141,8 @@ def test_no_pairs_keep_what_trains_on_them_from_running(tmp_path, capfd):
     assert run("words", "some_pairs", "after_pairs", events=events) == 1
     assert {event["asset"] for event in told(events)} == {"words", "some_pairs"}
     assert sorted(capfd.readouterr().err.splitlines()) == [
-        "error: some_pairs fails its check has_pairs (pairs 0): what is made from it was not made",
-        "error: some_pairs fails its check not_empty (rows {'pairs': 0}): what is made from it was not made",
+        "error: some_pairs does not pass has_pairs (0 pairs), so nothing was made from it",
+        "error: some_pairs does not pass not_empty (0 pairs), so nothing was made from it",
     ]
 
 
