@@ -11,7 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from factory.cluster.config import ClusterConfig
+from factory.cluster.config import ClusterConfig, LocalConfig
 from factory.curation.config import DecontaminationConfig, DedupConfig, ExtractConfig, FilterConfig, SeedConfig, SourceConfig
 from factory.errors import SeedmillError
 from factory.evaluation.config import GateConfig, LongContextConfig, SafetyConfig
@@ -85,7 +85,7 @@ class Recipe(Section):
     experiment: str = Field(pattern=NAME, description="the experiment's name: the first part of every asset key")
     seed: int = Field(default=0, ge=0, description="the seed of everything that is drawn; `--seed` runs another")
     store: StoreConfig = StoreConfig()
-    cluster: ClusterConfig = ClusterConfig()
+    cluster: ClusterConfig = LocalConfig()
     sources: dict[str, SourceConfig] = Field(min_length=1, description="the raw material, by name")
     curation: CurationSection = CurationSection()
     synthesis: SynthesisConfig = SynthesisConfig()
