@@ -163,9 +163,9 @@ def _give(result: dict[str, Any], show: Any, as_json: bool) -> None:
 
         sys.stdout.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         return
-    from rich.console import Console
+    from factory.cli.words import open_console
 
-    show(result, Console())
+    show(result, open_console())
 
 
 def main() -> None:

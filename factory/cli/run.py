@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from rich.console import Console
 
 from factory.cli import show
 from factory.cli.board import Board
 from factory.cli.live import LiveView, PlainView, View
 from factory.cli.session import Session
+from factory.cli.words import open_console
 from factory.cluster.files import new_lines
 from factory.errors import SeedmillError
 from factory.graph import build, select
@@ -60,7 +60,7 @@ def run_experiment(options: RunOptions, *, as_json: bool) -> int:
     board = Board({name: stages[name].group for name in names})
     folder = session.runs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     folder.mkdir(parents=True)
-    console = Console(stderr=as_json)
+    console = open_console(stderr=as_json)
     view: View = LiveView(board, console) if options.live and console.is_terminal else PlainView(board, console)
     run = Run(command(options, folder), folder)
     with view:

@@ -1,5 +1,8 @@
 """Numbers as people read them."""
 
+from rich.console import Console
+
+WIDTH_OF_A_FILE = 180
 UNITS = ("", "k", "M", "G", "T")
 
 
@@ -29,3 +32,9 @@ def duration(seconds: float) -> str:
 def percent(share: float) -> str:
     """A share in percent with one digit after the point."""
     return f"{100 * share:.1f}%"
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """The terminal as wide as it is; a pipe or a file wide enough that no table breaks its words."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_A_FILE)
