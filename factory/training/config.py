@@ -23,7 +23,7 @@ class ModelConfig(Section):
     rope_base: float = Field(default=10_000.0, gt=1, description="Base of the rotary position frequencies.")
     norm_epsilon: float = Field(default=1e-5, gt=0, description="Epsilon of RMSNorm.")
     init_std: float = Field(
-        default=0.08, gt=0, description="Deviation of initial block weights; what writes to the residual gets it over sqrt(2 layers)."
+        default=0.02, gt=0, description="Deviation of initial block weights; what writes to the residual gets it over sqrt(2 layers)."
     )
     embedding_std: float = Field(default=0.02, gt=0, description="Deviation of initial embedding and head weights.")
 
