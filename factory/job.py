@@ -57,6 +57,12 @@ def peak_rss_bytes() -> int:
     return 1024 * max(u.ru_maxrss for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
+def _charge_all_ranks(path: Path) -> None:
+    """Rank 0 knows only its own time; this process waited for all of them."""
+    result = Result.model_validate_json(path.read_bytes()).model_copy(update={"cpu_seconds": cpu_seconds()})
+    write_atomically(path, result.model_dump_json(indent=1).encode())
+
+
 def _terminate(*_: object) -> None:
     sys.exit(TERMINATED)
 
@@ -67,7 +73,10 @@ def main(path: str) -> None:
     spec = JobSpec.model_validate_json(Path(path).read_bytes())
     os.environ.setdefault("OMP_NUM_THREADS", str(spec.threads))
     if spec.processes > 1 and "RANK" not in os.environ:
-        sys.exit(run_ranks(path, spec.processes))
+        status = run_ranks(path, spec.processes)
+        if status == 0:
+            _charge_all_ranks(Path(spec.folder) / "result.json")
+        sys.exit(status)
     end_with_launcher()
     try:
         run_stage(spec)
