@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from factory.cli.words import size
+from factory.cluster.config import SlurmConfig
 from factory.errors import SeedmillError
 from factory.recipe import Recipe, load
 from factory.store import open_store
@@ -142,14 +143,29 @@ def _endpoint(url: str, model: str, key: str) -> Finding:
 
 
 def cluster(recipe: Recipe) -> Finding:
-    """Whether this machine has a core for each rank of the largest job."""
+    """Where jobs run: this machine needs a core for each rank of the largest job, Slurm its commands."""
+    if isinstance(recipe.cluster, SlurmConfig):
+        return _slurm(recipe.cluster)
     training = recipe.training
     ranks = max(getattr(training, name).layout.world_size for name in type(training).model_fields)
     cores = len(os.sched_getaffinity(0))
-    detail = f"{recipe.cluster.launcher} launcher, {cores} cores, largest job {ranks} ranks"
-    if recipe.cluster.launcher == "local" and ranks > cores:
+    detail = f"local launcher, {cores} cores, largest job {ranks} ranks"
+    if ranks > cores:
         return Finding("cluster", "warn", detail, "lower the layouts in the recipe, or choose another launcher: ranks would share cores")
     return Finding("cluster", "ok", detail)
+
+
+def _slurm(config: SlurmConfig) -> Finding:
+    over = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SECONDS:.0f}", config.ssh] if config.ssh else []
+    where = f"on {config.ssh}" if config.ssh else "on this machine"
+    try:
+        done = subprocess.run([*over, "sbatch", "--version"], capture_output=True, text=True, timeout=2 * SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("cluster", "fail", f"sbatch does not answer {where}: {error}", "install Slurm's commands, or set cluster.ssh")
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        return Finding("cluster", "fail", f"sbatch does not answer {where}: {said}", "check cluster.ssh and its key (ssh must not ask)")
+    return Finding("cluster", "ok", f"{done.stdout.strip()} {where}")
 
 
 def gpu(recipe: Recipe) -> Finding:

@@ -106,3 +106,14 @@ def test_more_ranks_than_cores_warn_and_fp8_needs_a_gpu(factory, workspace, reci
     assert found["cluster"]["state"] == "warn"
     assert "2 cores, largest job 8 ranks" in found["cluster"]["detail"]
     assert (found["gpu"]["state"], "training.pretrain" in found["gpu"]["detail"]) == ("fail", True)
+
+
+def test_a_cluster_whose_commands_do_not_answer_fails(factory, workspace, recipe, tmp_path, monkeypatch):
+    path = recipe(cluster={"launcher": "slurm"})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = checks(factory("doctor", "--recipe", path, "--json"))["cluster"]
+    assert (found["state"], "sbatch does not answer on this machine" in found["detail"]) == ("fail", True)
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho slurm 24.05\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    found = checks(factory("doctor", "--recipe", path, "--json"))["cluster"]
+    assert (found["state"], found["detail"]) == ("ok", "slurm 24.05 on this machine")
