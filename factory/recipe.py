@@ -15,6 +15,7 @@ from factory.cluster.config import ClusterConfig, LocalConfig
 from factory.curation.config import DecontaminationConfig, DedupConfig, ExtractConfig, FilterConfig, SeedConfig, SourceConfig
 from factory.errors import SeedmillError
 from factory.evaluation.config import GateConfig, LongContextConfig, SafetyConfig
+from factory.plan.config import PlanConfig
 from factory.preference.config import JudgeConfig, PivotalSearchConfig, RefusalConfig, RejectionConfig
 from factory.release.config import ReleaseConfig
 from factory.sampling.config import SamplingConfig
@@ -80,7 +81,7 @@ class EvaluationSection(Section):
 
 
 class Recipe(Section):
-    """An experiment. Its name and the places where things lie and run never enter an artefact's identity."""
+    """An experiment. Its name, its plan and the places where things lie and run never enter an artefact's identity."""
 
     experiment: str = Field(pattern=NAME, description="the experiment's name: the first part of every asset key")
     seed: int = Field(default=0, ge=0, description="the seed of everything that is drawn; `--seed` runs another")
@@ -95,6 +96,7 @@ class Recipe(Section):
     preference: PreferenceSection = PreferenceSection()
     evaluation: EvaluationSection = EvaluationSection()
     release: ReleaseConfig = ReleaseConfig()
+    plan: PlanConfig = PlanConfig()
 
     @model_validator(mode="after")
     def _layouts_hold_the_model(self) -> Self:

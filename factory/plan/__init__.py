@@ -1,0 +1,1 @@
+"""What a recipe will take before anything is launched: memory, time, money and space, by arithmetic alone."""
