@@ -1,0 +1,21 @@
+"""What tests of several rooms share: one undisturbed run of the smoke recipe, made the first time a test asks for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def smoke_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a finished smoke run. Tests read it and never write to it."""
+    home = tmp_path_factory.mktemp("smoke")
+    environment = {**os.environ, "SEEDMILL_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [str(Path(sys.executable).with_name("factory")), "run", "--recipe", str(ROOT / "recipes" / "smoke.yaml"), "--no-live"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home
