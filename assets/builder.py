@@ -48,19 +48,24 @@ def asset_key(experiment: str, name: str) -> dg.AssetKey:
     return dg.AssetKey([experiment, *name.split("/")])
 
 
-def build_group(group: Group, experiment: str, stages: dict[str, Stage]) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
+def runs_here(experiment: Experiment) -> bool:
+    """Whether jobs are processes of this machine; a cluster's own queue shares out its machines."""
+    return experiment.recipe.cluster.launcher == "local"
+
+
+def build_group(group: Group, experiment: Experiment) -> list[dg.AssetsDefinition | dg.AssetChecksDefinition]:
     """The assets of a group, each followed by its audit."""
-    own = [stage for stage in stages.values() if stage.group == group.name]
+    own = [stage for stage in experiment.stages.values() if stage.group == group.name]
     return [
         definition
         for stage in own
-        for definition in (build_asset(stage, group, experiment), audit(stage, asset_key(experiment, stage.name)))
+        for definition in (build_asset(stage, group, experiment), audit(stage, asset_key(experiment.name, stage.name)))
     ]
 
 
-def build_asset(stage: Stage, group: Group, experiment: str) -> dg.AssetsDefinition:
+def build_asset(stage: Stage, group: Group, experiment: Experiment) -> dg.AssetsDefinition:
     """The Dagster asset of a stage. A user's mistake fails the step with one line; an interrupt cancels the stage's job."""
-    key = asset_key(experiment, stage.name)
+    key = asset_key(experiment.name, stage.name)
     checks = [check for check in group.checks if check.applies(stage)]
 
     @dg.asset(
@@ -70,9 +75,9 @@ def build_asset(stage: Stage, group: Group, experiment: str) -> dg.AssetsDefinit
         kinds=set(stage.kinds),
         owners=[group.owner],
         code_version=str(stage.code_version),
-        deps=[asset_key(experiment, name) for name in stage.inputs],
+        deps=[asset_key(experiment.name, name) for name in stage.inputs],
         check_specs=[check.spec(key) for check in checks],
-        pool=POOL if stage.process else None,
+        pool=POOL if stage.process and runs_here(experiment) else None,
         metadata={"run": stage.run, "section": dg.MetadataValue.json(stage.settings)},
     )
     def compute(context: dg.AssetExecutionContext, factory: FactoryResource) -> dg.MaterializeResult:

@@ -1,7 +1,8 @@
 """One code location for each recipe: `workspace.yaml` names an attribute of this module, and the recipe is read when it is asked for.
 
-The in-process executor is the default: the heavy stages are processes of their own already, and a process for each step
-would import everything again (2.4 CPU seconds a step).
+On one machine, runs use the in-process executor: the heavy stages are processes of their own already, and a process for each
+step would import everything again (2.4 CPU seconds a step). Where jobs go to a cluster, steps only wait for them, so each is a
+process and independent jobs run side by side.
 """
 
 from collections.abc import Collection
@@ -11,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from assets.automation import watch_sources, weekly
-from assets.builder import asset_key, build_group
+from assets.builder import asset_key, build_group, runs_here
 from assets.groups import GROUPS
 from factory.experiment import Experiment
 from factory.graph import default_selection
@@ -25,7 +26,7 @@ MODEL, EVERYTHING, AUDIT, SELECTION = "model", "everything", "audit", "selection
 def definitions(recipe: Path, seed: int | None = None, only: Collection[str] = ()) -> dg.Definitions:
     """The whole graph of a recipe: assets, checks, jobs, the schedule, the sensor; with `only`, a job `selection` of these assets."""
     experiment = Experiment.open(load(recipe, seed))
-    built = [definition for group in GROUPS for definition in build_group(group, experiment.name, experiment.stages)]
+    built = [definition for group in GROUPS for definition in build_group(group, experiment)]
     audits = [definition for definition in built if isinstance(definition, dg.AssetChecksDefinition)]
     return dg.Definitions(
         assets=[definition for definition in built if not isinstance(definition, dg.AssetChecksDefinition)],
@@ -34,7 +35,7 @@ def definitions(recipe: Path, seed: int | None = None, only: Collection[str] = (
         schedules=[weekly(EVERYTHING)],
         sensors=[watch_sources(EVERYTHING)],
         resources={"factory": FactoryResource(recipe=str(recipe), seed=seed)},
-        executor=dg.in_process_executor,
+        executor=dg.in_process_executor if runs_here(experiment) else dg.multiprocess_executor,
     )
 
 

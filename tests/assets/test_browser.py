@@ -1,5 +1,6 @@
 """The web UI as its users see it: a real browser over the real servers and the smoke recipe."""
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ QUIET = (
     "--disable-background-networking --disable-component-update --disable-sync"
 )
 PHOTOGRAPH = os.environ.get("SEEDMILL_PHOTOGRAPH")
-"""A workspace that holds a finished run of the smoke recipe: its pages are photographed into docs/images."""
+"""An experiment that this workspace has finished, `laptop` say: its pages are photographed into docs/images."""
+EXPERIMENT = PHOTOGRAPH or "smoke"
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 PATIENCE = 120_000
 
@@ -32,7 +34,8 @@ def ui(tmp_path_factory):
     """The address of `make ui` over the smoke recipe; Ctrl-C ends it with everything that it started."""
     folder = tmp_path_factory.mktemp("ui")
     locations = folder / "workspace.yaml"
-    locations.write_text("load_from: [{python_module: {module_name: assets.definitions, attribute: smoke, location_name: smoke}}]\n")
+    module = {"module_name": "assets.definitions", "attribute": EXPERIMENT, "location_name": EXPERIMENT}
+    locations.write_text(json.dumps({"load_from": [{"python_module": module}]}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -40,7 +43,7 @@ def ui(tmp_path_factory):
         [sys.executable, "-m", "assets.ui", "--port", str(port), "--locations", str(locations)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "SEEDMILL_HOME": PHOTOGRAPH or str(folder / "home")},
+        env=dict(os.environ) if PHOTOGRAPH else {**os.environ, "SEEDMILL_HOME": str(folder / "home")},
     )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -95,19 +98,23 @@ def test_the_graph_shows_the_groups_and_no_dialog_covers_it(ui, page):
     assert page.get_by_role("dialog").count() == 0
 
 
-@pytest.mark.skipif(PHOTOGRAPH is None, reason="SEEDMILL_PHOTOGRAPH names no workspace to photograph")
+@pytest.mark.skipif(PHOTOGRAPH is None, reason="SEEDMILL_PHOTOGRAPH names no experiment to photograph")
 @pytest.mark.parametrize(
-    ("name", "path", "seen"),
+    ("name", "path", "seen", "click"),
     [
-        ("graph", "/asset-groups", "curation"),
-        ("checkpoint", "/assets/smoke/pretrained_checkpoint", "Row count"),
-        ("gate", "/assets/smoke/promotion_gate?view=checks&checkDetail=promotion_gate", "Latest execution"),
-        ("runs", "/runs", "Success"),
+        ("graph", "/asset-groups", "curation", None),
+        ("training", "/locations/EXPERIMENT/asset-groups/training/lineage", "sft_checkpoint", None),
+        ("checkpoint", "/assets/EXPERIMENT/pretrained_checkpoint", "Row count", None),
+        ("loss", "/assets/EXPERIMENT/pretrained_checkpoint", "Row count", "[Show Markdown]"),
+        ("gate", "/assets/EXPERIMENT/promotion_gate?view=checks&checkDetail=promotion_gate", "Latest execution", None),
+        ("runs", "/runs", "Success", None),
     ],
 )
-def test_pages_are_photographed_for_the_documentation(ui, page, name, path, seen):
-    page.goto(f"{ui}{path}", wait_until="domcontentloaded")
+def test_pages_are_photographed_for_the_documentation(ui, page, name, path, seen, click):
+    page.goto(ui + path.replace("EXPERIMENT", EXPERIMENT), wait_until="domcontentloaded")
     page.get_by_text(seen).first.wait_for()
-    page.wait_for_timeout(3000)
+    if click:
+        page.get_by_text(click).first.click()
+    page.wait_for_timeout(4000)
     IMAGES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=IMAGES / f"{name}.png")

@@ -85,3 +85,18 @@ def test_the_dagster_process_never_imports_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_jobs_on_this_machine_share_a_pool_and_jobs_on_a_cluster_run_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr("factory.experiment.open_launcher", lambda *_: None)
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text((RECIPES / "smoke.yaml").read_text() + "\ncluster: {launcher: slurm}\n")
+    stages = build(load(cluster))
+
+    def pools(found: dg.Definitions) -> dict[str, str | None]:
+        return {"/".join(key.path[1:]): one.op.pool for key, one in found.get_repository_def().assets_defs_by_key.items()}
+
+    here, there = definitions(RECIPES / "smoke.yaml"), definitions(cluster)
+    assert {name for name, pool in pools(here).items() if pool == "cores"} == {name for name, stage in stages.items() if stage.process}
+    assert set(pools(there).values()) == {None}
+    assert [found.executor.name for found in (here, there)] == ["in_process", "multiprocess"]
