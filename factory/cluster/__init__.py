@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from factory.cluster.api import Launcher
-from factory.cluster.config import ClusterConfig
+from factory.cluster.config import ClusterConfig, SlurmConfig
 from factory.cluster.local import LocalLauncher
+from factory.cluster.slurm import SlurmLauncher
 
 
 def open_launcher(config: ClusterConfig, workspace: Path) -> Launcher:
     """The launcher that a recipe names; its registry of jobs lies in the workspace."""
-    assert config.launcher == "local"
+    if isinstance(config, SlurmConfig):
+        return SlurmLauncher(config, workspace / "jobs")
     return LocalLauncher(workspace / "jobs")

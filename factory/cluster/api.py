@@ -20,6 +20,10 @@ LAST_LINES = 12
 POLL_SECONDS = 0.2
 
 
+class UnreachableError(SeedmillError):
+    """The place that runs jobs cannot be asked just now; the jobs there may well go on."""
+
+
 class Phase(StrEnum):
     """Where a job stands."""
 
@@ -80,10 +84,12 @@ def attend(launcher: Launcher, key: str, listen: Callable[[dict[str, Any]], None
     """Follow a submitted job to its end, passing every message (and log line, as kind `output`) to `listen`.
 
     An interrupt (Ctrl-C, a terminated Dagster run) cancels the job; a killed orchestrator leaves it running for the next
-    one to find. Raises `SeedmillError` when the job died without a result.
+    one to find, and so does one that has lost touch for too long. Raises `SeedmillError` when the job died without a result.
     """
     try:
         state = _watch(launcher, key, listen)
+    except UnreachableError as error:
+        raise SeedmillError(f"lost touch with job {key}, which may well go on: {error}; run again to find it") from error
     except BaseException:
         launcher.cancel(key)
         raise
