@@ -50,8 +50,10 @@ class LayoutConfig(Section):
     pipeline: int = Field(default=1, ge=1, description="Ranks that split the layers.")
     context: int = Field(default=1, ge=1, description="Ranks that split each sequence.")
     data: int = Field(default=1, ge=1, description="Replicas that split the batch.")
+    virtual_stages: int = Field(default=1, ge=1, description="Pieces of the model on each pipeline rank (interleaved schedule).")
     sequence_parallel: bool = Field(default=False, description="Split norms and residuals along the sequence among tensor ranks.")
     distributed_optimizer: bool = Field(default=False, description="Shard optimiser state among data ranks (ZeRO-1).")
+    overlap: bool = Field(default=False, description="Reduce gradients (and gather sharded parameters) while computing.")
     recompute: bool = Field(default=False, description="Recompute activations in the backward pass instead of keeping them.")
 
     @property
@@ -65,6 +67,14 @@ class LayoutConfig(Section):
             raise ValueError("sequence_parallel splits among tensor ranks, but tensor is 1: raise tensor or turn it off")
         return self
 
+    @model_validator(mode="after")
+    def _virtual_stages_need_a_pipeline(self) -> Self:
+        if self.virtual_stages > 1 and self.pipeline == 1:
+            raise ValueError(
+                f"virtual_stages {self.virtual_stages} interleave pipeline ranks, but pipeline is 1: raise pipeline or leave them at 1"
+            )
+        return self
+
     def check_model(self, model: ModelConfig) -> None:
         """Raise `SeedmillError` when this layout cannot hold `model`."""
         for what, size, ranks, field in (
@@ -72,20 +82,26 @@ class LayoutConfig(Section):
             ("kv_heads", model.kv_heads, self.tensor, "tensor"),
             ("ffn_hidden_size", model.ffn_hidden_size, self.tensor, "tensor"),
             ("layers", model.layers, self.pipeline, "pipeline"),
+            ("layers", model.layers, self.pipeline * self.virtual_stages, "pipeline x virtual_stages ="),
         ):
             if size % ranks:
                 raise SeedmillError(f"layout.{field} {ranks} does not divide the model's {what} {size}: choose a divisor")
 
 
 class OptimizerConfig(Section):
-    """AdamW with a linear warm-up and a decay to `min_lr` at the last step."""
+    """AdamW, or Muon for the block's matrices, with a linear warm-up and a decay to `min_lr` at the last step.
 
+    Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, section 2.2), so both take the same rate and decay.
+    """
+
+    kind: Literal["adamw", "muon"] = Field(default="adamw", description="muon: blocks' matrices by Muon, all else by AdamW.")
     lr: float = Field(default=4e-3, gt=0, description="Peak learning rate.")
     min_lr: float = Field(default=0.0, ge=0, description="Learning rate at the last step.")
     weight_decay: float = Field(default=0.1, ge=0, description="Decoupled weight decay; norms are exempt.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the first moment.")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam's decay of the second moment.")
     epsilon: float = Field(default=1e-8, gt=0, description="Adam's epsilon.")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="Muon's momentum.")
     clip: float = Field(default=1.0, gt=0, description="Largest global gradient norm.")
     warmup: float = Field(default=0.03, ge=0, lt=1, description="Share of all steps spent warming up.")
     decay: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Shape of the decay after warm-up.")
@@ -95,6 +111,15 @@ class OptimizerConfig(Section):
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
         return self
+
+
+class ShadowConfig(Section):
+    """How FP8 is held against BF16: the same weights and rows, forward and backward, now and then."""
+
+    first_steps: int = Field(default=10, ge=0, description="The first steps, each of which is compared.")
+    every: int = Field(default=200, ge=1, description="Steps between comparisons after those.")
+    tolerance: float = Field(default=0.02, gt=0, description="Largest difference of loss, relative to BF16's.")
+    norm_tolerance: float = Field(default=0.25, gt=0, description="Largest difference of gradient norm, relative to BF16's.")
 
 
 class TrainingConfig(Section):
@@ -110,6 +135,10 @@ class TrainingConfig(Section):
     )
     checkpoint_every: int = Field(default=400, ge=1, description="Steps between checkpoints to resume from.")
     max_bad_steps: int = Field(default=5, ge=1, description="Steps in a row with a non-finite loss or gradient before the job gives up.")
+    spike: float | None = Field(
+        default=None, gt=1, description="Skip a step whose loss or gradient norm is above so many times its median of the last 64 steps."
+    )
+    shadow: ShadowConfig = ShadowConfig()
     layout: LayoutConfig = LayoutConfig()
 
     @model_validator(mode="after")
@@ -128,12 +157,55 @@ class TrainingConfig(Section):
             raise ValueError(f"fp8 {self.fp8!r} runs over bf16 weights: set precision to bf16")
         return self
 
+    @model_validator(mode="after")
+    def _micro_batches_fill_the_pipeline(self) -> Self:
+        layout, number = self.layout, self.global_batch // (self.micro_batch * self.layout.data)
+        if layout.virtual_stages > 1 and number % layout.pipeline:
+            raise ValueError(
+                f"virtual stages need a multiple of layout.pipeline {layout.pipeline} micro-batches a step, but there are {number}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _muon_needs_whole_matrices(self) -> Self:
+        layout = self.layout
+        if self.optimizer.kind == "muon" and (layout.tensor > 1 or layout.distributed_optimizer):
+            raise ValueError("optimizer.kind muon orthogonalises whole matrices: set layout.tensor to 1 and distributed_optimizer to false")
+        return self
+
+    def rows_before(self, step: int) -> int:
+        """The rows that steps 0..`step` - 1 read."""
+        return step * self.global_batch
+
+
+class BatchRamp(Section):
+    """A batch that grows in equal steps to `global_batch`: small batches learn more from a token early on."""
+
+    start: int = Field(ge=1, description="Rows of the first step.")
+    steps: int = Field(ge=1, description="Steps until the batch is whole.")
+
+
+class MixtureChange(Section):
+    """Other shares of the clusters from a step on; rows that were read before are not read again."""
+
+    step: int = Field(ge=1, description="The first step (from 0) with these shares.")
+    shares: dict[str, float] = Field(min_length=1, description="Share of each cluster of the blend; they sum to 1.")
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        if abs(sum(self.shares.values()) - 1) > 1e-6 or min(self.shares.values()) < 0:
+            raise ValueError(f"shares {self.shares} must be at least 0 and sum to 1")
+        return self
+
 
 class PretrainConfig(TrainingConfig):
-    """Next-token prediction on the blend of token shards, from fresh weights."""
+    """Next-token prediction on the blend of token shards, from fresh weights or an imported checkpoint."""
 
     model: ModelConfig = ModelConfig()
+    start_from: str | None = Field(default=None, description="The imported checkpoint to go on from; fresh weights when absent.")
     steps: int = Field(default=3400, ge=1, description="Optimiser steps.")
+    batch_ramp: BatchRamp | None = Field(default=None, description="Begin with smaller batches; none when absent.")
+    mixture_changes: tuple[MixtureChange, ...] = Field(default=(), description="Other shares from given steps on.")
     mask_documents: bool = Field(default=False, description="Let a token attend only within its own document.")
 
     @model_validator(mode="after")
@@ -145,6 +217,36 @@ class PretrainConfig(TrainingConfig):
         if self.mask_documents and self.layout.context > 1:
             raise ValueError("mask_documents needs whole sequences on a rank: set layout.context to 1")
         return self
+
+    @model_validator(mode="after")
+    def _ramp_divides(self) -> Self:
+        ramp, share = self.batch_ramp, self.micro_batch * self.layout.data
+        if ramp and (ramp.start % share or ramp.start > self.global_batch):
+            raise ValueError(
+                f"batch_ramp.start {ramp.start} must be a multiple of micro_batch x layout.data = {share}, "
+                f"at most global_batch {self.global_batch}"
+            )
+        if ramp and self.layout.virtual_stages > 1:
+            raise ValueError("batch_ramp changes the number of micro-batches, which virtual stages need as it is: set virtual_stages to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _changes_in_order(self) -> Self:
+        steps = [change.step for change in self.mixture_changes]
+        if steps != sorted(set(steps)) or any(step >= self.steps for step in steps):
+            raise ValueError(f"mixture_changes must come at rising steps below {self.steps}, not at {steps}")
+        return self
+
+    def rows_before(self, step: int) -> int:
+        """The rows that steps 0..`step` - 1 read, ramp included."""
+        if self.batch_ramp is None:
+            return super().rows_before(step)
+        growing = min(step, self.batch_ramp.steps)
+        return sum(self._ramped(s, self.batch_ramp) for s in range(growing)) + (step - growing) * self.global_batch
+
+    def _ramped(self, step: int, ramp: BatchRamp) -> int:
+        share = self.micro_batch * self.layout.data
+        return ramp.start + (self.global_batch - ramp.start) * step // (ramp.steps * share) * share
 
 
 class MidtrainConfig(TrainingConfig):
@@ -158,6 +260,12 @@ class MidtrainConfig(TrainingConfig):
     sequence_length: int = Field(default=512, ge=8, description="Tokens of one row: four times that of pretraining.")
     optimizer: OptimizerConfig = OptimizerConfig(lr=4e-4)
     mask_documents: bool = Field(default=False, description="Let a token attend only within its own document.")
+
+    @model_validator(mode="after")
+    def _whole_rows_where_documents_are_masked(self) -> Self:
+        if self.mask_documents and self.layout.context > 1:
+            raise ValueError("mask_documents needs whole sequences on a rank: set layout.context to 1")
+        return self
 
 
 class PackedConfig(TrainingConfig):
@@ -197,3 +305,10 @@ class DpoConfig(PackedConfig):
     global_batch: int = Field(default=16, ge=1, description="Packed rows of one optimiser step, over all ranks; a row holds whole pairs.")
     sequence_length: int = Field(default=256, ge=8, description="Tokens of one packed row; a pair takes both its sequences.")
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-4, weight_decay=0.0)
+
+
+class ImportConfig(Section):
+    """A Hugging Face checkpoint that training starts from instead of fresh weights."""
+
+    folder: str = Field(description="The folder with config.json and *.safetensors: Phi-3/Phi-4 or Llama shapes.")
+    license: str = Field(description="Under what licence its weights may be used.")
