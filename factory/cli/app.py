@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,24 @@ def run(
     status = run_experiment(options, as_json=as_json)
     if status:
         raise typer.Exit(status)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(envvar="FACTORY_RECIPE", help="The recipe of the experiment.")] = RECIPE,
+    gpu: Annotated[Literal["a100", "h100", "h200", "b200"] | None, typer.Option(help="Another GPU than the recipe's.")] = None,
+    measured: Annotated[str | None, typer.Option(help=f"A run on GPUs whose rate to reckon with: {REFERENCE}")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a recipe will take: memory, time, space and teacher tokens. Refuses a layout that cannot work, and proposes one that does."""
+    from factory.cli import plan as planning
+
+    made = planning.plan(recipe, gpu, measured)
+    _give(made.as_json(), lambda _, console: planning.show(made, console), as_json)
+    for line in made.problems:
+        sys.stderr.write(f"error: {line}\n")
+    if made.problems:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -33,8 +33,13 @@ class PlanConfig(Section):
         default={}, description="tokens in each cluster's shard; the cluster's share of training, seen once, where not given"
     )
     tokens_per_conversation: int = Field(default=120, ge=1, description="mean length of a chat, for stages that count epochs")
-    pairs: dict[str, int] = Field(default={}, description="preference pairs that each asset will hold, for stages that count epochs")
-    tokens_per_pair: dict[str, int] = Field(default={}, description="mean tokens of both sequences of a pair, prompts included")
+    pairs: dict[str, int] = Field(
+        default={"pivotal_pairs": 1000, "judged_pairs": 150},
+        description="preference pairs that each asset will hold, for stages that count epochs",
+    )
+    tokens_per_pair: dict[str, int] = Field(
+        default={"pivotal_pairs": 160, "judged_pairs": 240}, description="mean tokens of both sequences of a pair, prompts included"
+    )
     teacher_input_tokens: int = Field(default=400, ge=1, description="mean prompt of a teacher request")
     teacher_fill: float = Field(default=0.5, gt=0, le=1, description="mean answer of the teacher as a share of the longest it may give")
     published: PublishedRun | None = Field(default=None, description="a published run of this model to compare with")

@@ -1,0 +1,126 @@
+"""`factory plan`: the plan for people, and the utilisation that it reckons with."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from factory.cli.words import count, percent, size
+from factory.plan.build import Plan, StagePlan, Utilisation, build
+from factory.plan.config import GpuName
+from factory.plan.gpus import GIB, GPUS
+from factory.plan.time import DAY, measured_mfu
+from factory.recipe import Recipe, load
+
+KINDS = ("weights", "gradients", "optimizer", "activations", "fp8_copies")
+
+
+def plan(path: Path, gpu: GpuName | None, measured: str | None) -> Plan:
+    """The plan of a recipe file; `measured` names a checkpoint whose rate on a GPU replaces the assumed utilisation."""
+    recipe = load(path)
+    kind = gpu or recipe.plan.gpu
+    return build(recipe, kind, _utilisation(path, recipe, kind, measured))
+
+
+def _utilisation(path: Path, recipe: Recipe, gpu: GpuName, measured: str | None) -> Utilisation:
+    if measured is None:
+        return Utilisation(recipe.plan.assumed_mfu, "assumed by the recipe")
+    from factory.cli.session import Session
+
+    manifest = Session.open(path, None).resolve(measured)
+    return Utilisation(measured_mfu(manifest, GPUS[gpu]), f"measured by {manifest.asset}@{manifest.version}")
+
+
+def show(made: Plan, console: Console) -> None:
+    """Model, stages, memory, data, teacher, store; then what cannot work, and what does."""
+    console.print(
+        f"{made.experiment}: {made.parameters:,} parameters ({made.parameters_without_embeddings:,} without embedding and head), "
+        f"{made.vocab_size:,} ids",
+        highlight=False,
+    )
+    mfu = made.utilisation
+    console.print(
+        f"times at {percent(mfu.mfu)} of {made.gpu.upper()}'s {GPUS[made.gpu].peak / 1e12:.0f} bf16 TFLOP/s, {mfu.origin}", highlight=False
+    )
+    if made.published_mfu is not None:
+        console.print(f"the published run of this model implies {percent(made.published_mfu)}", highlight=False)
+    for table in (_batches(made), _times(made), _memory(made), _mixture(made), _store(made)):
+        console.print(table)
+    _teacher(made, console)
+
+
+def _batches(made: Plan) -> Table:
+    names = ("stage", "GPUs", "length", "rows a step", "of", "tokens a step", "steps", "tokens")
+    table = _table("batches: rows a step = micro-batch x micro-batches x replicas", *names)
+    for s in made.stages:
+        replicas = s.global_batch // (s.micro_batch * s.micro_batches)
+        parts = f"{s.micro_batch} x {s.micro_batches} x {replicas}"
+        cells = (f"{s.sequence_length:,}", f"{s.global_batch:,}", parts, f"{s.tokens_per_step:,}", f"{s.steps:,}", count(s.tokens))
+        table.add_row(s.stage, f"{s.gpus:,}", *cells)
+    return table
+
+
+def _times(made: Plan) -> Table:
+    table = _table("time", "stage", "FLOP a token", "FLOP", "bubble", "a step", "in all", "GPU-hours")
+    for s in made.stages:
+        cells = (count(s.flops_per_token), f"{s.flops:.3g}", percent(s.bubble), f"{s.step_seconds:.3g} s", _long(s.seconds))
+        table.add_row(s.stage, *cells, f"{s.gpu_hours:,.0f}" if s.gpu_hours >= 10 else f"{s.gpu_hours:.2g}")
+    return table
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds / DAY:.1f} days" if seconds >= 2 * DAY else f"{seconds / 3600:.2g} h"
+
+
+def _memory(made: Plan) -> Table:
+    table = _table(
+        f"memory of the fullest GPU of {GPUS[made.gpu].memory / GIB:.0f} GiB, {made.reserved_gib:g} GiB of it reserved",
+        "stage",
+        *(k.replace("_", " ") for k in KINDS),
+        "together",
+        "works",
+    )
+    for s in made.stages:
+        sizes = [f"{getattr(s.memory, kind) / GIB:.2f}" for kind in KINDS]
+        table.add_row(s.stage, *sizes, f"{s.memory.total / GIB:.2f}", "no" if s.problems else "yes")
+    return table
+
+
+def _mixture(made: Plan) -> Table:
+    table = _table("mixture", "cluster", "share", "trained on", "unique", "epochs", "shard")
+    for c in made.clusters:
+        table.add_row(c.cluster, percent(c.share), count(c.trained), count(c.unique), f"{c.epochs:.1f}", size(c.bytes))
+    return table
+
+
+def _store(made: Plan) -> Table:
+    table = _table("store", "stage", "Megatron checkpoint", "Hugging Face weights", "stays", "at most, while it runs")
+    for s in made.stages:
+        table.add_row(s.stage, *(size(value) for value in (s.mcore_bytes, s.hf_bytes, s.store_bytes, s.peak_bytes)))
+    growth = sum(s.store_bytes for s in made.stages) + sum(c.bytes for c in made.clusters)
+    table.add_row("all, with shards", "", "", size(growth), size(growth + _resumes(made.stages)))
+    return table
+
+
+def _resumes(stages: list[StagePlan]) -> float:
+    """Stages run one after the other, so the largest one's checkpoints to resume from are all that the store must also hold."""
+    return max(s.peak_bytes - s.store_bytes for s in stages)
+
+
+def _teacher(made: Plan, console: Console) -> None:
+    if not made.teacher:
+        console.print("teacher: a program of ours, no tokens to pay for", highlight=False)
+        return
+    table = _table("teacher", "stage", "model", "requests", "tokens in", "tokens out", "out at most", "money")
+    for t in made.teacher:
+        money = "-" if t.money is None else f"{t.money:,.0f}"
+        cells = (count(t.requests), count(t.input_tokens), count(t.output_tokens), count(t.most_output_tokens))
+        table.add_row(t.stage, t.model, *cells, money)
+    console.print(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(box=None, title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in {"stage", "cluster", "model"} else "right", no_wrap=True)
+    return table
