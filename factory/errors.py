@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+USER_ERROR = 64
+"""The exit status of a program that ends with a `SeedmillError`."""
 
 
 class SeedmillError(Exception):

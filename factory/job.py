@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from factory.context import Context, Listener
-from factory.errors import SeedmillError, explaining_a_full_disk
+from factory.errors import USER_ERROR, SeedmillError, explaining_a_full_disk
 from factory.parts import write_atomically
 from factory.spec import JobSpec, Result
 from factory.training.launch import end_with_launcher, run_ranks
 
 TERMINATED = 143
-USER_ERROR = 64
 
 
 def run_stage(spec: JobSpec, listen: Listener | None = None) -> Result:

@@ -12,8 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from factory.errors import SeedmillError
-from factory.job import USER_ERROR
+from factory.errors import USER_ERROR, SeedmillError
 from factory.spec import JobSpec, Result
 
 LAST_LINES = 12
