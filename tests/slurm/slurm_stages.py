@@ -1,0 +1,37 @@
+"""Stages that are slow in their first start, so that tests have time to stop, kill and preempt them."""
+
+import os
+import time
+
+from factory.context import Context
+
+
+def count(context: Context) -> None:
+    """Count to `section.to`; a number is a part that names its writer. Later starts do not pause."""
+    to, restart = context.spec.section["to"], int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    pause = 0.0 if restart else context.spec.section.get("pause", 0.0)
+    for number in range(to):
+        if context.parts.find(f"n{number:04d}") is None:
+            time.sleep(pause)
+            with context.parts.writing(f"n{number:04d}") as path:
+                path.write_text(f"{restart} {os.getpid()}")
+        context.message("progress", done=number + 1, total=to, unit="numbers", restart=restart, pid=os.getpid())
+    parts = [context.parts.find(name) for name in context.parts.names()]
+    context.metrics["writers"] = sorted({int(path.read_text().split()[0]) for path in parts if path})
+    context.write_json("numbers.json", {"to": to})
+
+
+def pretrain(context: Context) -> None:
+    """Pretraining, with half a second between steps while there is no checkpoint to go on from."""
+    from factory.training import pretrain
+    from factory.training.trainer import Trainer
+
+    step = Trainer._step
+
+    def slowly(trainer: Trainer) -> bool:
+        time.sleep(0.5)
+        return step(trainer)
+
+    if not context.parts.names() and "SLURM_JOB_ID" in os.environ:
+        Trainer._step = slowly  # type: ignore[method-assign]
+    pretrain.run(context)

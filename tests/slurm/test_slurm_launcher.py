@@ -1,0 +1,256 @@
+"""Jobs of one rank on a real Slurm: overhead, lost orchestrators, lost nodes, lost controllers, mistakes."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from miniature import Mini
+from slurm_jobs import LocalLauncher, counting, launcher
+from virtual_slurm import VirtualSlurm, wait_for
+
+from factory.cluster.api import Launcher, Offsets, Phase, attend
+from factory.errors import SeedmillError
+from factory.materialize import materialize
+from factory.spec import JobSpec
+
+pytestmark = pytest.mark.slurm
+OVERHEAD_SECONDS = 3.0
+
+
+def progress(cluster: Launcher, spec: JobSpec) -> list[dict]:
+    return [m for m in cluster.follow(spec.key, Offsets()).messages if m["kind"] == "progress"]
+
+
+def seconds_to_first_message(cluster: Launcher, spec: JobSpec) -> float:
+    begin = time.time()
+    cluster.submit(spec.key, spec)
+    attend(cluster, spec.key, lambda _: None)
+    return progress(cluster, spec)[0]["time"] - begin
+
+
+def test_a_job_starts_at_most_three_seconds_later_than_a_local_one(slurm, tmp_path):
+    local = min(seconds_to_first_message(LocalLauncher(tmp_path / "jobs"), counting(tmp_path / "local", 1, attempt=n)) for n in (1, 2, 3))
+    remote = min(seconds_to_first_message(launcher(tmp_path), counting(tmp_path / "slurm", 1, attempt=n)) for n in (1, 2, 3))
+    assert remote - local < OVERHEAD_SECONDS
+
+
+def test_every_job_of_a_graph_goes_through_slurm_and_gives_the_local_digests(slurm, tmp_path):
+    digests = []
+    for name in ("local", "remote"):
+        workspace = tmp_path / name
+        workspace.mkdir()
+        (workspace / "source.txt").write_text("one two three four")
+        before = len(slurm.jobs())
+        for asset in ("raw", "words", "loud", "total"):
+            experiment = Mini(workspace, process=True).experiment()
+            if name == "remote":
+                experiment.launcher = launcher(workspace)
+            digest = materialize(experiment, asset).manifest.digest
+        digests.append(digest)
+    assert digests[0] == digests[1]
+    assert len(slurm.jobs()) == before + 2
+    assert not list(workspace.rglob("starts"))
+
+
+def test_a_killed_orchestrator_is_followed_by_one_that_finds_its_job_and_hears_it_all(slurm, tmp_path):
+    spec = counting(tmp_path, 25, pause=0.2)
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    program = (
+        "import pathlib, sys\nfrom slurm_jobs import launcher\nfrom factory.cluster.api import attend\nfrom factory.spec import JobSpec\n"
+        "root = pathlib.Path(sys.argv[1])\nspec = JobSpec.model_validate_json((root / 'spec.json').read_bytes())\n"
+        "slurm = launcher(root)\nslurm.submit(spec.key, spec)\nattend(slurm, spec.key, print)\n"
+    )
+    before, cluster = slurm.jobs(), launcher(tmp_path)
+    first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(progress(cluster, spec)) >= 3)
+    first.kill()
+    first.wait()
+    cluster.submit(spec.key, spec)
+    heard: list[dict] = []
+    attend(cluster, spec.key, heard.append)
+    assert [m["done"] for m in heard if m["kind"] == "progress"] == list(range(1, 26))
+    assert len({m["pid"] for m in heard if m["kind"] == "progress"}) == 1
+    assert len(slurm.jobs()) == len(before) + 1
+
+
+def test_orchestrators_that_submit_at_once_queue_one_job(slurm, tmp_path):
+    before, spec = slurm.jobs(), counting(tmp_path, 3, pause=0.3)
+    threads = [threading.Thread(target=launcher(tmp_path).submit, args=(spec.key, spec)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    attend(launcher(tmp_path), spec.key, lambda _: None)
+    assert len(slurm.jobs()) == len(before) + 1
+
+
+def ranks_of(job: int, restart: int) -> list[psutil.Process]:
+    """The processes that work in one start of a job, wherever they run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            place = process.environ()
+            ours = place.get("SLURM_JOB_ID") == str(job) and int(place.get("SLURM_RESTART_COUNT", "0")) == restart
+            if ours and "factory.job" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.kill
+def test_a_writer_on_a_lost_node_is_fenced_by_the_next_start(slurm: VirtualSlurm, tmp_path):
+    cluster, spec = launcher(tmp_path), counting(tmp_path, 400, pause=0.25)
+    cluster.submit(spec.key, spec)
+    wait_for(lambda: len(progress(cluster, spec)) >= 3)
+    (job,) = slurm.jobs()[-1:]
+    node = slurm.ask("squeue", "-h", f"--jobs={job}", "-o", "%N")
+    slurm.kill_node(node)
+    try:
+        slurm.hurry(job)
+        assert ranks_of(job, 0), "the old writer must outlive its node's daemon, or there is nothing to fence"
+        result = attend(cluster, spec.key, lambda _: None)
+        wait_for(lambda: not ranks_of(job, 0))
+    finally:
+        slurm.start_node(node)
+    assert result.metrics["writers"] == [0, 1], "the second start goes on from the parts of the first"
+    restarts = [m["restart"] for m in progress(cluster, spec)]
+    assert restarts == sorted(restarts), "a fenced writer was heard after the next start had begun"
+    assert slurm.restarts(job) == 1
+    assert json.loads((Path(spec.folder) / "out" / "numbers.json").read_text()) == {"to": 400}
+
+
+@pytest.mark.kill
+def test_a_controller_that_is_away_for_a_while_is_waited_for(slurm, tmp_path):
+    cluster, spec = launcher(tmp_path), counting(tmp_path, 20, pause=0.3)
+    cluster.submit(spec.key, spec)
+    wait_for(lambda: len(progress(cluster, spec)) >= 2)
+    slurm.kill_controller()
+    back = threading.Timer(3, slurm.start_controller)
+    back.start()
+    assert attend(cluster, spec.key, lambda _: None).metrics["writers"] == [0]
+    back.join()
+
+
+def test_a_job_that_waits_is_taken_from_the_queue(slurm, tmp_path):
+    cluster, spec = launcher(tmp_path, options=("--begin=now+1hour",)), counting(tmp_path, 1)
+    cluster.submit(spec.key, spec)
+    assert cluster.find(spec.key).phase is Phase.RUNNING
+    cluster.cancel(spec.key)
+    assert cluster.find(spec.key).phase is Phase.DEAD
+    assert not slurm.jobs(states="pending,running")
+
+
+def test_a_users_mistake_found_in_a_job_reads_as_if_it_were_found_here(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "cluster"))
+    cluster, spec = launcher(tmp_path), counting(tmp_path, 1, run="tiny_stages:refuse")
+    cluster.submit(spec.key, spec)
+    with pytest.raises(SeedmillError, match=r"^the section names no source; add one$"):
+        attend(cluster, spec.key, lambda _: None)
+
+
+def test_a_job_that_completed_without_a_result_names_the_folder_that_may_not_be_shared(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr("factory.cluster.slurm.LAG_SECONDS", 0.5)
+    cluster, spec = launcher(tmp_path, python="true"), counting(tmp_path, 1)
+    cluster.submit(spec.key, spec)
+    with pytest.raises(SeedmillError, match=rf"completed, but {spec.folder} shows no result: do nodes and this machine share it"):
+        attend(cluster, spec.key, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"partition": "gpu"}, r"Slurm refuses tiny@v1#1 \(partition gpu, account default\): .*Invalid partition name specified"),
+        ({"partition": "closed", "account": "chemistry"}, r"\(partition closed, account chemistry\): .*Invalid account"),
+        ({"time_limit": "2:00:00"}, r"time limit is invalid"),
+        ({"options": ("--gpus-per-node=2",)}, r"Invalid generic resource"),
+        ({"options": ("--no-such-option",)}, r"mend the recipe's section `cluster`"),
+    ],
+    ids=["partition", "account", "time", "gpus", "option"],
+)
+def test_what_slurm_refuses_is_one_error_that_names_it(slurm, tmp_path, settings, message):
+    before, spec = slurm.jobs(), counting(tmp_path, 1)
+    with pytest.raises(SeedmillError, match=message):
+        launcher(tmp_path, **settings).submit(spec.key, spec)
+    assert slurm.jobs() == before
+
+
+def test_ranks_that_do_not_fill_their_nodes_evenly_are_refused(slurm, tmp_path):
+    spec = counting(tmp_path, 1, processes=5)
+    with pytest.raises(SeedmillError, match=r"5 ranks do not divide evenly over 3 nodes"):
+        launcher(tmp_path, ranks_per_node=2).submit(spec.key, spec)
+
+
+def a_stand_in_for_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An ssh that runs the command here, unless the returned file exists: then the connection is lost."""
+    lost = folder / "lost"
+    program = folder / "bin" / "ssh"
+    program.parent.mkdir()
+    line = (
+        f'#!/bin/sh\n[ -e {lost} ] && {{ echo "Connection closed by remote host" >&2; exit 255; }}\nwhile [ "$1" != -- ]; do shift; done\n'
+    )
+    program.write_text(line + 'exec sh -c "$2"\n')
+    program.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return lost
+
+
+def test_a_connection_lost_in_mid_run_is_tried_again_and_nothing_is_lost(slurm, tmp_path, monkeypatch):
+    lost, before = a_stand_in_for_ssh(tmp_path, monkeypatch), slurm.jobs()
+    cluster, spec = launcher(tmp_path, ssh="login"), counting(tmp_path, 12, pause=0.3)
+    cluster.submit(spec.key, spec)
+    wait_for(lambda: len(progress(cluster, spec)) >= 1)
+    lost.touch()
+    back = threading.Timer(2, lost.unlink)
+    back.start()
+    heard: list[dict] = []
+    attend(cluster, spec.key, heard.append)
+    assert [m["done"] for m in heard if m["kind"] == "progress"] == list(range(1, 13))
+    assert len(slurm.jobs()) == len(before) + 1
+
+
+def test_a_connection_lost_for_good_is_one_error_and_the_job_goes_on(slurm, tmp_path, monkeypatch):
+    lost = a_stand_in_for_ssh(tmp_path, monkeypatch)
+    cluster, spec = launcher(tmp_path, ssh="login", patience_seconds=1), counting(tmp_path, 20, pause=0.3)
+    cluster.submit(spec.key, spec)
+    wait_for(lambda: len(progress(cluster, spec)) >= 1)
+    lost.touch()
+    with pytest.raises(SeedmillError, match=r"lost touch with job tiny@v1#1, .* go on: .*Connection closed.*run again to find it"):
+        attend(cluster, spec.key, lambda _: None)
+    lost.unlink()
+    again = launcher(tmp_path, ssh="login")
+    again.submit(spec.key, spec)
+    assert len({m["pid"] for m in progress(again, spec)}) == 1
+    assert attend(again, spec.key, lambda _: None).metrics["writers"] == [0]
+
+
+def test_a_host_that_was_never_reached_is_an_error_at_once(slurm, tmp_path, monkeypatch):
+    a_stand_in_for_ssh(tmp_path, monkeypatch).touch()
+    spec = counting(tmp_path, 1)
+    with pytest.raises(SeedmillError, match=r"out of reach \(ssh login: Connection closed"):
+        launcher(tmp_path, ssh="login").submit(spec.key, spec)
+
+
+def test_no_sbatch_on_the_path_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    spec = counting(tmp_path, 1)
+    with pytest.raises(SeedmillError, match=r"no squeue on the path: run on a login node of the cluster, or name one in cluster.ssh"):
+        launcher(tmp_path).submit(spec.key, spec)
+
+
+@pytest.mark.kill
+def test_ranks_that_the_kernel_kills_end_the_job_with_the_last_lines_of_its_log(slurm, tmp_path):
+    cluster, spec = launcher(tmp_path), counting(tmp_path, 100, pause=0.3)
+    cluster.submit(spec.key, spec)
+    wait_for(lambda: len(progress(cluster, spec)) >= 1)
+    os.kill(progress(cluster, spec)[0]["pid"], signal.SIGKILL)
+    with pytest.raises(SeedmillError, match=r"(?s)FAILED \(NonZeroExitCode, exit status 137\); run again to go on.*\| "):
+        attend(cluster, spec.key, lambda _: None)
