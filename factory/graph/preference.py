@@ -1,5 +1,7 @@
 """Refusals, pivotal pairs and judged pairs: each samples a model."""
 
+from dataclasses import replace
+
 from pydantic import BaseModel
 
 from factory.graph.stage import Stage
@@ -18,12 +20,15 @@ def stages(recipe: Recipe) -> list[Stage]:
             preference.refusals,
             ("tokenizer", "midtrained_checkpoint", "benchmarks"),
         ),
-        sampled(
-            "pivotal_pairs",
-            "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
-            "factory.preference.pivotal:run",
-            preference.pivotal,
-            ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
+        replace(
+            sampled(
+                "pivotal_pairs",
+                "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
+                "factory.preference.pivotal:run",
+                preference.pivotal,
+                ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
+            ),
+            code_version=2,
         ),
         judged("judged_pairs", "Whole answers of several responders, ranked by the rubric judge (a program).", preference.judge),
     ]

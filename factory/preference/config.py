@@ -40,14 +40,29 @@ class PivotalSearchConfig(QuestionWindow):
 
     questions_together: int = Field(default=1000, ge=1, description="questions searched side by side: bounds memory, fills batches")
     roots: int = Field(default=2, ge=1, description="sampled answers of each kept question that are searched")
-    samples: int = Field(default=8, ge=2, description="rollouts behind each estimate of p(success)")
+    samples: int = Field(default=8, ge=2, description="rollouts at either end of a piece of an answer before anything is decided about it")
+    most_samples: int = Field(default=16, ge=2, description="rollouts at either end of a piece that is in doubt")
+    miss: float = Field(
+        default=0.1, gt=0, lt=0.5, description="a piece is given up when the chance that it changes p(success) by the gap is less"
+    )
     gap: float = Field(default=0.2, gt=0, le=1, description="smallest change of p(success) that makes a token pivotal")
     prune: bool = Field(default=True, description="skip segments too probable to hold a pivot (exact bound)")
     reuse: bool = Field(default=True, description="count a rollout at every prefix of the searched answer that it passes through")
+    error_rate: float = Field(default=0.05, gt=0, lt=0.5, description="stated rate of false pivots, whose change is below 3/4 of the gap")
     verification_samples: int = Field(
-        default=8, ge=0, description="fresh rollouts after each token of a pair; pairs that fail are dropped; 0 is off"
+        default=8, ge=2, description="fresh rollouts before and after each pivot at the first look of its test"
+    )
+    most_verification_samples: int = Field(
+        default=32, ge=2, description="fresh rollouts at its last look: pivots in doubt even then are dropped"
     )
     figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
+
+    @model_validator(mode="after")
+    def _samples_only_grow(self) -> Self:
+        for name in ("samples", "verification_samples"):
+            if getattr(self, name) > getattr(self, f"most_{name}"):
+                raise ValueError(f"{name} {getattr(self, name)} exceeds most_{name} {getattr(self, f'most_{name}')}: raise the latter")
+        return self
 
     @model_validator(mode="after")
     def _enough_answers(self) -> Self:

@@ -14,11 +14,12 @@ from factory.context import Context
 from factory.preference.config import PivotalSearchConfig
 from factory.preference.figure import Trajectory, render
 from factory.preference.models import open_sampler
-from factory.preference.pairs import pair_record, pairs_of, verify
+from factory.preference.pairs import pair_record, pairs_of
 from factory.preference.questions import Examiner, draw_questions
 from factory.preference.rounds import Rounds
 from factory.preference.search import Branch, Draw, Pivot, Rules, explore, sample
 from factory.preference.tree import AnswerTree
+from factory.preference.verify import Tested, Trial, false_discovery_rate, power, verify
 from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
 from factory.schemas import PAIR
@@ -33,8 +34,8 @@ class Report:
     kept_questions: int = 0
     searched_answers: int = 0
     pivots: int = 0
-    unpaired_or_repeated_pivots: int = 0
     failed_verification: int = 0
+    unpaired_or_repeated_pivots: int = 0
     pairs: int = 0
     prefers_probable: int = 0
     pairs_by_domain: Counter[str] = field(default_factory=Counter)
@@ -63,7 +64,8 @@ class PivotalSearch:
     def __init__(self, context: Context, config: PivotalSearchConfig) -> None:
         self.context = context
         self.config = config
-        self.rules = Rules(config.samples, config.gap, config.prune, config.reuse)
+        self.rules = Rules(config.samples, config.gap, config.most_samples, config.miss, prune=config.prune, reuse=config.reuse)
+        self.trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
         self.examiner = Examiner(load(context.inputs["tokenizer"].path))
         self.report = Report()
         sampler = open_sampler(context, "sft_checkpoint", config.sampling)
@@ -73,6 +75,8 @@ class PivotalSearch:
         # The picture has rounds of its own: what it samples is no cost of the search, whose budget the control gets.
         self._draw_figure: Draw = partial(Rounds(sampler, context.parts, context.seed, "figure").draw, settings=settings)
         self._roots = context.random("searched answers")
+        self._tests: list[Tested] = []
+        self._given_up = 0.0
         self._shown: tuple[Record, Branch] | None = None
 
     def group(self, questions: Sequence[Record]) -> list[Record]:
@@ -86,6 +90,7 @@ class PivotalSearch:
         for question, own in kept:
             self._consider_for_figure(question, own)
         self.report.searched_answers += len(branches)
+        self._given_up += sum(branch.given_up for branch in branches)
         return self._paired([pivot for branch in branches for pivot in branch.pivots], by_tree)
 
     def _in_window(self, questions: Sequence[Record]) -> Iterator[tuple[Record, list[Branch]]]:
@@ -105,20 +110,16 @@ class PivotalSearch:
                 self.context.drop("too easy" if success > config.highest_success else "too hard")
 
     def _paired(self, pivots: Sequence[Pivot], by_tree: dict[int, Record]) -> list[Record]:
-        pairs = pairs_of(pivots, self.config.gap)
-        self.report.pivots += len(pivots)
-        self.report.unpaired_or_repeated_pivots += len(pivots) - len(pairs)
-        fresh = verify(pairs, self.config.verification_samples, self._draw) if self.config.verification_samples else [None] * len(pairs)
-        records = []
-        for pair, nodes in zip(pairs, fresh, strict=True):
-            if nodes is not None and nodes[0].success - nodes[1].success < self.config.gap:
-                self.report.failed_verification += 1
-                continue
-            record = pair_record(pair, by_tree[id(pair.pivot.tree)], self.examiner, nodes)
-            self.report.pairs += 1
-            self.report.prefers_probable += pair.prefers_probable
-            self.report.pairs_by_domain[record["domain"]] += 1
-            records.append(record)
+        tests = verify(pivots, self.trial, self._draw)
+        self._tests.extend(tests)
+        pairs = pairs_of(tests, self.config.gap)
+        records = [pair_record(pair, by_tree[id(pair.test.pivot.tree)], self.examiner) for pair in pairs]
+        self.report.pivots += len(tests)
+        self.report.failed_verification += sum(not test.holds for test in tests)
+        self.report.unpaired_or_repeated_pivots += sum(bool(test.holds) for test in tests) - len(pairs)
+        self.report.pairs += len(pairs)
+        self.report.prefers_probable += sum(pair.prefers_probable for pair in pairs)
+        self.report.pairs_by_domain.update(record["domain"] for record in records)
         return records
 
     def _consider_for_figure(self, question: Record, branches: Sequence[Branch]) -> None:
@@ -143,7 +144,7 @@ class PivotalSearch:
         answer = Completion(branch.nodes[-1].prefix, branch.log_probs, stopped=True)
         tree = AnswerTree(branch.tree.prompt, self.examiner.grade(question), longest=config.max_new_tokens, stop=self.examiner.stop)
         nodes = tree.insert(answer)
-        sample([(tree, node) for node in nodes], config.figure_samples, self._draw_figure, reuse=True)
+        sample([(tree, node, config.figure_samples) for node in nodes], self._draw_figure, reuse=True)
         return Trajectory(
             question=question["text"],
             tokens=tuple(tokenizer.decode([token]) for token in answer.tokens),
@@ -158,10 +159,19 @@ class PivotalSearch:
         by_domain = self.report.pairs_by_domain + Counter(pair["domain"] for pair in refusals)
         shares = {"probable_token_chosen": self.report.prefers_probable / max(1, self.report.pairs)}
         cost = {**asdict(self._rounds.usage), "rounds": self._rounds.done}
-        report = {**vars(self.report), "pairs_by_domain": dict(sorted(by_domain.items())), **shares, **cost}
+        report = {**vars(self.report), "pairs_by_domain": dict(sorted(by_domain.items())), **shares, **self._errors(), **cost}
         self.context.made("pairs", self.report.pairs)
         self.context.metrics.update(report)
         self.context.write_json("pivots.json", report)
+
+    def _errors(self) -> dict[str, float | None]:
+        """The stated error rate beside what the verification measured."""
+        return {
+            "stated_error_rate": self.trial.error_rate,
+            "false_discovery_rate": false_discovery_rate(self._tests, self.trial),
+            "verification_power": power(self._tests, self.trial),
+            "power": power(self._tests, self.trial, self._given_up),
+        }
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:

@@ -1,8 +1,8 @@
 """Pivotal token search (paper, section 4.3): which single tokens of an answer change its chance of success.
 
-An answer is cut in two where half of its log-probability has been spent, as long as p(success) at the ends of a piece
-differs by the gap; a piece of one token that still does is a pivot. A rise and a fall inside one piece can cancel, and are
-then missed: the paper's algorithm has that blind spot, and so has this one.
+An answer is cut in two where half of its log-probability has been spent, as long as p(success) at the ends of a piece may
+differ by the gap; a piece of one token that still may is a pivot, to be verified with fresh samples. A rise and a fall inside
+one piece can cancel, and are then missed: the paper's algorithm has that blind spot, and so has this one.
 
 Two facts save most of the samples. Since p(prefix) is the mean of p(prefix + token) over the model's own choice of token,
 |p(after) - p(before)| <= 1 - pi(token): a token more probable than 1 - gap can not be pivotal, whatever is sampled (pi must
@@ -11,11 +11,12 @@ be the distribution that is sampled from). And a rollout is a sample of every pr
 All estimates that all answers wait for make one round, drawn in one call of the sampler.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import exp, expm1
 
 from factory.errors import SeedmillError
+from factory.preference.evidence import Change, change_between
 from factory.preference.tree import AnswerTree, Node
 from factory.sampling.api import Completion, SampleRequest
 
@@ -27,10 +28,18 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Rules:
-    """Rollouts behind an estimate, the gap that makes a pivot, and the two savings."""
+    """The gap that makes a pivot, how many rollouts may decide on a piece, and the two savings.
+
+    A piece is given up once the chance that it holds the gap is below `miss`, and pursued once that chance is `pursue`. In
+    between both ends get more rollouts, from `samples` up to `most_samples` by doubling; a piece in doubt even then is
+    pursued, since fresh samples decide about every pivot anyway.
+    """
 
     samples: int
     gap: float
+    most_samples: int = 0
+    miss: float = 0.1
+    pursue: float = 0.5
     prune: bool = True
     reuse: bool = True
 
@@ -50,9 +59,9 @@ class Pivot:
         return self.after.prefix[-1]
 
     @property
-    def change(self) -> float:
-        """By how much it changes p(success)."""
-        return self.after.success - self.before.success
+    def change(self) -> Change:
+        """By how much it changes p(success), by the samples of the search."""
+        return change_between(self.before, self.after, exp(self.log_prob))
 
 
 @dataclass
@@ -64,21 +73,23 @@ class Branch:
     log_probs: tuple[float, ...]
     open: list[Segment] = field(default_factory=list)
     pivots: list[Pivot] = field(default_factory=list)
+    given_up: float = 0.0
+    """The sum of the chances that a piece given up held the gap: the pivots that the search expects to have missed."""
 
     @classmethod
     def of(cls, tree: AnswerTree, answer: Completion) -> "Branch":
         """A branch whose only segment is the whole answer."""
         return cls(tree, tree.insert(answer), answer.log_probs, open=[(0, len(answer.tokens))])
 
-    def advance(self, rules: Rules) -> list[Node]:
-        """Decide all that the samples so far allow; returns the nodes whose estimates the rest waits for."""
+    def advance(self, rules: Rules) -> list[tuple[Node, int]]:
+        """Decide all that the samples so far allow; returns the nodes that the rest waits for, with the samples each needs."""
         waiting: list[Segment] = []
-        wanted: list[Node] = []
+        wanted: list[tuple[Node, int]] = []
         while self.open:
             segment = self.open.pop()
             if rules.prune and not self.candidates(segment, rules.gap):
                 continue
-            short = [node for node in (self.nodes[end] for end in segment) if node.lacks(rules.samples)]
+            short = self._undecided(segment, rules)
             if short:
                 waiting.append(segment)
                 wanted.extend(short)
@@ -87,13 +98,30 @@ class Branch:
         self.open = waiting
         return wanted
 
+    def change(self, segment: Segment) -> Change:
+        """By how much p(success) changes over a segment, as far as the samples tell."""
+        start, end = segment
+        return change_between(self.nodes[start], self.nodes[end], exp(sum(self.log_probs[start:end])))
+
+    def _undecided(self, segment: Segment, rules: Rules) -> list[tuple[Node, int]]:
+        """What must be sampled before this segment can be decided; nothing when it can."""
+        ends = [self.nodes[end] for end in segment]
+        samples = rules.samples
+        while not any(node.lacks(samples) for node in ends) and samples < rules.most_samples:
+            if not rules.miss <= self.change(segment).chance_of_size(rules.gap) < rules.pursue:
+                return []
+            samples = min(2 * samples, rules.most_samples)
+        return [(node, samples) for node in ends if node.lacks(samples)]
+
     def candidates(self, segment: Segment, gap: float) -> list[int]:
         """The positions in a segment whose token is improbable enough to change p(success) by `gap`."""
-        return [i for i in range(*segment) if -math.expm1(self.log_probs[i]) >= gap - TOLERANCE]
+        return [i for i in range(*segment) if -expm1(self.log_probs[i]) >= gap - TOLERANCE]
 
     def _divide(self, segment: Segment, rules: Rules) -> list[Segment]:
         start, end = segment
-        if abs(self.nodes[end].success - self.nodes[start].success) < rules.gap - TOLERANCE:
+        chance = self.change(segment).chance_of_size(rules.gap)
+        if chance < rules.miss:
+            self.given_up += chance
             return []
         if end - start == 1:
             self.pivots.append(Pivot(self.tree, self.nodes[start], self.nodes[end], self.log_probs[start]))
@@ -120,20 +148,24 @@ def midpoint(log_probs: Sequence[float], segment: Segment) -> int:
 def explore(branches: Sequence[Branch], rules: Rules, draw: Draw) -> Iterator[int]:
     """Search all branches to their end; yields the number of undecided branches after each round."""
     while True:
-        wanted = {id(node): (branch.tree, node) for branch in branches for node in branch.advance(rules)}
+        wanted: dict[int, tuple[AnswerTree, Node, int]] = {}
+        for branch in branches:
+            for node, samples in branch.advance(rules):
+                most = max(samples, wanted[id(node)][2]) if id(node) in wanted else samples
+                wanted[id(node)] = (branch.tree, node, most)
         if not wanted:
             return
-        sample(list(wanted.values()), rules.samples, draw, reuse=rules.reuse)
+        sample(list(wanted.values()), draw, reuse=rules.reuse)
         yield sum(bool(branch.open) for branch in branches)
 
 
-def sample(nodes: Sequence[tuple[AnswerTree, Node]], samples: int, draw: Draw, *, reuse: bool) -> None:
-    """Bring every node to `samples` rollouts, in one call of the sampler (none when nothing lacks)."""
-    nodes = [(tree, node) for tree, node in nodes if node.lacks(samples)]
+def sample(nodes: Sequence[tuple[AnswerTree, Node, int]], draw: Draw, *, reuse: bool) -> None:
+    """Bring every node to its number of rollouts, in one call of the sampler (none when nothing lacks)."""
+    nodes = [(tree, node, samples) for tree, node, samples in nodes if node.lacks(samples)]
     if not nodes:
         return
-    requests = [SampleRequest((*tree.prompt, *node.prefix), node.lacks(samples)) for tree, node in nodes]
-    for (tree, node), request, rollouts in zip(nodes, requests, draw(requests), strict=True):
+    requests = [SampleRequest((*tree.prompt, *node.prefix), node.lacks(samples)) for tree, node, samples in nodes]
+    for (tree, node, _), request, rollouts in zip(nodes, requests, draw(requests), strict=True):
         if len(rollouts) != request.count or not all(rollout.tokens for rollout in rollouts):
             raise SeedmillError(f"the sampler gave {len(rollouts)} rollouts for {request.count} asked, or an empty one: check its engine")
         for rollout in rollouts:

@@ -25,6 +25,9 @@ class Tally:
         self.samples += 1
         self.successes += success
 
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.samples + other.samples, self.successes + other.successes)
+
     @property
     def rate(self) -> float:
         """The measured success rate; there must be a sample."""
@@ -53,6 +56,16 @@ class Node:
     verdict: bool | None = None
     next_tokens: dict[int, NextToken] = field(default_factory=dict)
     children: dict[int, "Node"] = field(default_factory=dict)
+    left_at: dict[tuple[int, ...], Tally] = field(default_factory=dict)
+    """What became of the rollouts through here, by the last prefix of the searched answers that they follow."""
+
+    def beside(self, end: "Node") -> Tally:
+        """The rollouts through here that leave the searched answer before the prefix `end`."""
+        found = Tally()
+        for prefix, tally in self.left_at.items():
+            if prefix[: len(end.prefix)] != end.prefix:
+                found = found + tally
+        return found
 
     def lacks(self, samples: int) -> int:
         """How many samples are missing for an estimate from `samples` of them."""
@@ -76,17 +89,23 @@ class AnswerTree:
 
     def insert(self, answer: Completion) -> list[Node]:
         """Make every prefix of `answer` a node; returns them, from the empty prefix to the whole answer."""
-        nodes = [self.root]
-        for token in answer.tokens:
-            node = nodes[-1]
-            nodes.append(node.children.setdefault(token, Node((*node.prefix, token))))
+        nodes = self.path(answer.tokens)
         nodes[-1].verdict = self._grade(answer.tokens)
         return nodes
 
-    def apart(self, prefix: tuple[int, ...]) -> Node:
-        """A prefix outside of the tree, for samples that no earlier decision has seen."""
-        ended = bool(prefix) and (prefix[-1] in self._stop or len(prefix) >= self._longest)
-        return Node(prefix, verdict=self._grade(prefix) if ended else None)
+    def path(self, prefix: tuple[int, ...]) -> list[Node]:
+        """The nodes along a prefix of an answer, made where they are missing; a prefix that is a whole answer gets its verdict."""
+        nodes = [self.root]
+        for token in prefix:
+            node = nodes[-1]
+            nodes.append(node.children.setdefault(token, Node((*node.prefix, token))))
+        if prefix and (prefix[-1] in self._stop or len(prefix) >= self._longest):
+            nodes[-1].verdict = self._grade(prefix)
+        return nodes
+
+    def afresh(self) -> "AnswerTree":
+        """A tree of the same question without samples: for decisions that must not see what led to them."""
+        return AnswerTree(self.prompt, self._grade, longest=self._longest, stop=self._stop)
 
     def grade(self, node: Node, rollout: Completion) -> bool:
         """Whether the answer that `rollout` completes from `node` is right.
@@ -99,10 +118,18 @@ class AnswerTree:
     def record(self, node: Node, rollout: Completion, *, reuse: bool) -> None:
         """Count a rollout from `node`; with `reuse`, at every node that it passes through as well."""
         success = self.grade(node, rollout)
-        here: Node | None = node
-        for token, log_prob in zip(rollout.tokens, rollout.log_probs, strict=True):
-            if here is None:
-                return
+        passed = self._passed(node, rollout)
+        for here, token, log_prob in zip(passed if reuse else passed[:1], rollout.tokens, rollout.log_probs, strict=False):
             here.tally.add(success)
             here.next_tokens.setdefault(token, NextToken(log_prob)).tally.add(success)
-            here = here.children.get(token) if reuse else None
+            here.left_at.setdefault(passed[-1].prefix, Tally()).add(success)
+
+    @staticmethod
+    def _passed(node: Node, rollout: Completion) -> list[Node]:
+        """The nodes that a rollout passes through, from the one where it starts."""
+        passed = [node]
+        for token in rollout.tokens:
+            if token not in passed[-1].children:
+                break
+            passed.append(passed[-1].children[token])
+        return passed

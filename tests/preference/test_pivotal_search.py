@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from synthetic_world import PROMPT, RIGHT, WRONG, ExactWorld, World
 
 from factory.errors import SeedmillError
-from factory.preference.pairs import pair_of, pairs_of, verify
+from factory.preference.evidence import change_between
+from factory.preference.pairs import TokenPair, pair_of, pairs_of
 from factory.preference.pivotal import plant
-from factory.preference.search import Branch, Rules, explore, midpoint
+from factory.preference.search import Branch, Pivot, Rules, explore, midpoint
 from factory.preference.tree import AnswerTree, Node
+from factory.preference.verify import Trial, verify
 from factory.sampling.api import Completion, SampleRequest
 
 A, B = 10, 11
@@ -25,9 +27,16 @@ def tree_of(world: World) -> AnswerTree:
 
 def search(world: World, answer: Sequence[int], *, samples: int = 400, gap: float = 0.2, prune: bool = True, reuse: bool = True) -> Branch:
     branch = Branch.of(tree_of(world), world.answer(answer))
-    for _ in explore([branch], Rules(samples, gap, prune, reuse), world.sample):
+    for _ in explore([branch], Rules(samples, gap, prune=prune, reuse=reuse), world.sample):
         pass
     return branch
+
+
+TRIAL = Trial(0.2, 0.05, 8, 64)
+
+
+def verified(pivots: Sequence[Pivot], world: World) -> list[TokenPair]:
+    return pairs_of(verify(pivots, TRIAL, world.sample), 0.2)
 
 
 def positions(branch: Branch) -> list[int]:
@@ -44,25 +53,25 @@ def test_the_only_jump_of_a_monotone_chain_is_found_wherever_it_is(at: int, prun
     world = one_jump(at)
     branch = search(world, [A] * 7 + [RIGHT], prune=prune)
     assert positions(branch) == [at]
-    assert branch.pivots[0].change == pytest.approx(0.4, abs=0.08)
+    assert branch.pivots[0].change.mean == pytest.approx(0.4, abs=0.08)
 
 
 def test_a_rise_and_a_fall_inside_one_piece_cancel_and_are_missed() -> None:
     world = ExactWorld([COIN, COIN], lambda drawn: 0.5 if drawn[0] == drawn[1] else 1.0 if drawn[0] == A else 0.0)
     answer = [A, A, RIGHT]
     assert world.pivots(answer, 0.2) == [0, 1, 2]
-    assert positions(search(world, answer, samples=16)) == [2]
+    assert positions(search(world, answer)) == [2]
 
 
 def test_a_jump_below_the_gap_is_no_pivot() -> None:
     world = ExactWorld([COIN, COIN], lambda drawn: 1.0 if drawn[0] == A else 0.75)
-    assert positions(search(world, [A, A, RIGHT], samples=16)) == []
+    assert positions(search(world, [A, A, RIGHT])) == []
 
 
 def test_an_answer_of_one_token_is_judged_by_its_verdict() -> None:
     world = ExactWorld([], lambda _: 0.5)
     right, wrong = search(world, [RIGHT], samples=10), search(world, [WRONG], samples=10)
-    assert [right.pivots[0].change, wrong.pivots[0].change] == [0.5, -0.5]
+    assert [right.pivots[0].change.mean, wrong.pivots[0].change.mean] == pytest.approx([0.5, -0.5], abs=0.08)
 
 
 def test_the_end_of_an_answer_is_never_sampled() -> None:
@@ -153,10 +162,8 @@ def test_a_piece_with_a_single_suspect_is_narrowed_to_it_at_once() -> None:
 
 def test_a_pair_has_the_pivot_on_the_side_of_its_change_and_the_other_token_seen_there() -> None:
     world = one_jump(3)
-    rising, falling = search(world, [A] * 7 + [RIGHT]).pivots[0], search(world, [A] * 3 + [B] + [A] * 3 + [WRONG]).pivots[0]
-    up, down = pair_of(rising, 0.2), pair_of(falling, 0.2)
-    assert up is not None
-    assert down is not None
+    rising, falling = search(world, [A] * 7 + [RIGHT]), search(world, [A] * 3 + [B] + [A] * 3 + [WRONG])
+    (up,), (down,) = (verified(branch.pivots, world) for branch in (rising, falling))
     assert (up.chosen.token, up.rejected.token) == (A, B) == (down.chosen.token, down.rejected.token)
     assert min(up.chosen.success - up.rejected.success, down.chosen.success - down.rejected.success) > 0.6
     assert up.chosen.log_prob == pytest.approx(math.log(0.5))
@@ -168,28 +175,57 @@ def test_the_chosen_token_of_every_pair_has_the_higher_estimate(world: World, se
     tree = tree_of(world)
     branches = [Branch.of(tree, answer) for answer in world.sample([SampleRequest(tree.prompt, 3)], seed=seed)[0]]
     list(explore(branches, Rules(8, 0.2), world.sample))
-    pairs = pairs_of([pivot for branch in branches for pivot in branch.pivots], 0.2)
-    assert len({(p.pivot.before.prefix, p.chosen.token, p.rejected.token) for p in pairs}) == len(pairs)
+    pairs = verified([pivot for branch in branches for pivot in branch.pivots], world)
+    assert len({(p.test.before.prefix, p.chosen.token, p.rejected.token) for p in pairs}) == len(pairs)
     for pair in pairs:
         assert pair.chosen.token != pair.rejected.token
         assert pair.chosen.success > pair.rejected.success
 
 
 def test_a_pivot_without_another_token_makes_no_pair() -> None:
-    world = ExactWorld([{A: 1.0}], lambda _: 0.5)
-    branch = search(world, [A, RIGHT], samples=2, prune=False, reuse=False)
-    branch.pivots[0].before.next_tokens = {RIGHT: branch.pivots[0].before.next_tokens[RIGHT]}
-    assert pair_of(branch.pivots[0], 0.2) is None
+    world = ExactWorld([], lambda _: 0.5)
+    (test,) = verify(search(world, [RIGHT]).pivots, TRIAL, world.sample)
+    assert test.holds
+    assert pair_of(test, 0.2) is not None
+    for node in (test.before, test.pivot.before):
+        node.next_tokens = {RIGHT: node.next_tokens[RIGHT]}
+    assert pair_of(test, 0.2) is None
 
 
-def test_fresh_samples_confirm_a_true_pivot_and_end_tokens_need_none() -> None:
+def test_a_rollout_that_follows_a_piece_and_one_that_leaves_it_tell_the_change_together() -> None:
+    world = ExactWorld([COIN, SURE], lambda drawn: 0.9 if drawn[0] == A else 0.1)
+    tree = tree_of(world)
+    nodes = tree.insert(world.answer([A, A, RIGHT]))
+    for rollout in world.sample([SampleRequest(PROMPT, 4000)])[0]:
+        tree.record(tree.root, rollout, reuse=True)
+    assert (nodes[0].beside(nodes[1]).samples, nodes[0].beside(nodes[2]).samples) == (2000, 2100)
+    for end, follow in ((1, 0.5), (2, 0.475), (3, 0.4275)):
+        change = change_between(nodes[0], nodes[end], follow)
+        assert change.mean == pytest.approx(world.success((A, A, RIGHT)[:end]) - 0.5, abs=0.01)
+        assert change.deviation < 0.5 * (0.25 / 2000) ** 0.5 * 2
+        assert abs(change.mean) <= 1 - follow
+
+
+def test_fresh_samples_confirm_a_true_pivot_at_the_first_look_and_end_tokens_are_asked_of_the_oracle() -> None:
     world = one_jump(3)
-    pivots = search(world, [A] * 7 + [RIGHT]).pivots + search(ExactWorld([], lambda _: 0.5), [RIGHT], samples=2).pivots
+    pivots = search(world, [A] * 7 + [RIGHT]).pivots + search(ExactWorld([], lambda _: 0.5), [RIGHT]).pivots
     world.calls.clear()
-    (chosen, rejected), (right, wrong) = verify(pairs_of(pivots, 0.2), 100, world.sample)
-    assert chosen.success - rejected.success > 0.5
-    assert (right.success, wrong.success) == (1.0, 0.0)
-    assert world.calls == [2]
+    jump, end = verify([*pivots, *pivots], TRIAL, world.sample)
+    assert jump.holds
+    assert jump.change.mean > 0.2
+    assert end.after.verdict is True
+    assert end.after.tally.samples == 0
+    assert world.calls[0] == 3
+
+
+def test_a_lucky_estimate_of_the_search_does_not_survive_fresh_samples() -> None:
+    world = World([COIN] * 3, lambda _: 0.5)
+    branch = Branch.of(tree_of(world), world.answer([A] * 3 + [RIGHT]))
+    branch.nodes[0].tally.samples = branch.nodes[1].tally.samples = branch.nodes[1].tally.successes = 50
+    lucky = Pivot(branch.tree, branch.nodes[0], branch.nodes[1], math.log(0.5))
+    assert lucky.change.mean > 0.2
+    (test,) = verify([lucky], TRIAL, world.sample)
+    assert test.holds is False
 
 
 def test_failures_and_successes_are_searched_in_turn_and_count_at_the_empty_prefix_only() -> None:

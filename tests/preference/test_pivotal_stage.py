@@ -10,7 +10,7 @@ from factory.preference.questions import draw_questions
 from factory.records import new_record
 
 INPUTS = ("sft_checkpoint", "question_bank", "refusals", "benchmarks")
-SECTION = {"questions": 10, "filter_samples": 20, "samples": 20, "max_new_tokens": 40, "figure_samples": 10}
+SECTION = {"questions": 10, "filter_samples": 20, "samples": 20, "most_samples": 20, "max_new_tokens": 40, "figure_samples": 10}
 GOOD, BAD, LOST = "So it is. Answer: 8", "Say. Answer: 9", "So it is. Answer: 7"
 DECISIVE = {GOOD: 0.5, BAD: 0.4, LOST: 0.1}
 QUESTIONS = [question(f"Question {i}: 5 + 3?", "8", family) for i, family in enumerate(["story", "code", "list", "story", "story"])]
@@ -71,6 +71,8 @@ def test_solved_and_hopeless_questions_are_dropped_by_name_and_refusals_appended
     assert report["pairs_by_domain"].keys() == {"math", "code", "reasoning", "unknown + safety"}
     assert report["pairs"] == len(rows(context, "pairs")) - 1
     assert report["pivots"] == report["pairs"] + report["unpaired_or_repeated_pivots"] + report["failed_verification"]
+    assert 0 <= report["false_discovery_rate"] <= report["stated_error_rate"]
+    assert 0 < report["power"] <= report["verification_power"] <= 1
     assert 0 <= report["probable_token_chosen"] <= 1
     assert report["decode_tokens"] > 0
 
@@ -98,13 +100,13 @@ def test_a_part_that_answers_another_question_is_not_used(bench: Bench, model) -
     assert again.calls > 2
 
 
-def test_verification_drops_nothing_true(bench: Bench, model) -> None:
+def test_every_pair_was_verified_with_fresh_samples(bench: Bench, model) -> None:
     model()
-    context = bench.context("pivotal_pairs", INPUTS, **{**SECTION, "verification_samples": 10})
+    context = bench.context("pivotal_pairs", INPUTS, **SECTION)
     pivotal.run(context)
     fresh = [json.loads(p["evidence"])["fresh"] for p in rows(context, "pairs") if p["kind"] == "pivotal_token"]
     assert fresh
-    assert all(sides["chosen"] - sides["rejected"] >= 0.2 for sides in fresh)
+    assert all(abs(change["change"]) > 0.15 and change["samples"] >= 8 for change in fresh)
 
 
 def test_the_picture_boxes_the_pivot_and_escapes_the_text(bench: Bench, model) -> None:
