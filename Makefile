@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: model smoke ablation ui test lint types lock clean
+.PHONY: model smoke ablation ui test lint types lock clean bench-training
 
 model: $(READY)
 	$(BIN)/factory run --recipe recipes/laptop.yaml $(if $(SEED),--seed $(SEED))
@@ -37,6 +37,10 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
+
+# Tokens a second of a training step beside transformers and a plain loop, interleaved (two minutes).
+bench-training: $(READY)
+	$(BIN)/python benchmarks/training.py
 
 # Resolve the lock anew. torch is left out: its build (CPU, CUDA) is the index's choice, and so are its hashes.
 lock: $(READY)

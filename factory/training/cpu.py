@@ -46,6 +46,7 @@ def adapt() -> None:
     for name in ROTARY_MODULES:
         module = importlib.import_module(f"megatron.core.models.common.embeddings.{name}")
         module.__dict__["get_pos_emb_on_this_cp_rank"] = _positions_of_this_context_rank
+    importlib.import_module("megatron.core.models.common.embeddings.rope_utils").__dict__["_apply_rotary_pos_emb_bshd"] = _rotate
     _accept_cpu_parameters()
     _mend_distributed_optimizer()
     _keep_freed_memory()
@@ -118,6 +119,12 @@ def _positions_of_this_context_rank(pos_emb: torch.Tensor, seq_dim: int, cp_grou
     ranks, rank = cp_group.size(), cp_group.rank()
     chunks = pos_emb.chunk(2 * ranks, dim=seq_dim)
     return torch.cat([chunks[rank], chunks[2 * ranks - rank - 1]], dim=seq_dim)
+
+
+def _rotate(t: torch.Tensor, freqs: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Rotary positions of whole heads, two halves each: the original's arithmetic without its copy of the result."""
+    first, second = t.chunk(2, dim=-1)
+    return t * freqs.cos().to(t.dtype) + torch.cat((-second, first), dim=-1) * freqs.sin().to(t.dtype)
 
 
 def _accept_cpu_parameters() -> None:

@@ -75,7 +75,7 @@ class Trainer:
         self.model.train()
         first, started, cpu = self.counters.tokens, time.monotonic(), time.process_time()
         while self.counters.step < self.steps:
-            stop = self._step()
+            stop = self.step()
             due = self.counters.step % self.training.checkpoint_every == 0
             if stop or (due and self.counters.step < self.steps):
                 self._save_part()
@@ -83,7 +83,7 @@ class Trainer:
                 sys.exit(TERMINATED)
         self._measure(self.counters.tokens - first, time.monotonic() - started, time.process_time() - cpu)
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
         """One optimiser step; returns whether some rank was asked to stop."""
         rate = self.optimizer.param_groups[0]["lr"]
         self.model.zero_grad_buffer()
