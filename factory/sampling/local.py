@@ -21,7 +21,7 @@ from factory.sampling.model import Phi3
 
 CHUNK_ROWS = 64
 CHUNK_TOKENS = 16_384
-COMPACT_BELOW = 0.75
+COMPACT_BELOW = 0.9
 PROMPT_STEP = 8
 
 
