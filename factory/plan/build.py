@@ -6,7 +6,7 @@ from typing import Any
 from factory.plan import data, layout, params, time
 from factory.plan.config import GpuName
 from factory.plan.gpus import GIB, GPUS, Gpu
-from factory.plan.memory import ADAM, FP32, Memory, micro_batches, predict, width
+from factory.plan.memory import Memory, checkpoint_bytes, micro_batches, predict, width
 from factory.recipe import Recipe
 from factory.training import flops
 from factory.training.config import ModelConfig, TrainingConfig
@@ -129,7 +129,7 @@ def _stage(recipe: Recipe, name: str, model: ModelConfig, vocab_size: int, gpu: 
         micro_batches=micro_batches(training),
         tokens_per_step=tokens_per_step,
         steps=steps,
-        tokens=steps * tokens_per_step,
+        tokens=training.rows_before(steps) * training.sequence_length,
         flops_per_token=per_token,
         flops=total,
         bubble=time.bubble(training),
@@ -137,7 +137,7 @@ def _stage(recipe: Recipe, name: str, model: ModelConfig, vocab_size: int, gpu: 
         seconds=seconds,
         gpu_hours=seconds * training.layout.world_size / 3600,
         memory=predict(model, training, vocab_size, gpu),
-        mcore_bytes=number * (width(training) + ADAM + (FP32 if training.precision == "bf16" else 0)),
+        mcore_bytes=checkpoint_bytes(model, training, vocab_size),
         hf_bytes=number * width(training),
         problems=problems,
         proposal=_proposal(model, training, vocab_size, gpu, recipe) if problems else None,

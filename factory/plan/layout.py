@@ -95,7 +95,8 @@ def candidates(model: ModelConfig, training: TrainingConfig, world: int) -> Iter
             "context": context,
             "data": data,
             "sequence_parallel": tensor > 1,
-            "distributed_optimizer": data * context > 1,
+            "distributed_optimizer": data * context > 1 and training.optimizer.kind != "muon",
+            "overlap": training.layout.overlap,
             "recompute": recompute,
         }
         try:

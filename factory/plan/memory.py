@@ -52,7 +52,7 @@ def on_stage(model: ModelConfig, training: TrainingConfig, vocab_size: int, gpu:
     return Memory(
         weights=number * width(training),
         gradients=number * FP32,
-        optimizer=number * (ADAM + (FP32 if mixed else 0)) / shards,
+        optimizer=(number * (ADAM + (FP32 if mixed else 0)) - _spared(model, training)) / shards,
         activations=activations(model, training, vocab_size, "gpu" if gpu else "cpu", stage),
         fp8_copies=copies * model.layers // layout.pipeline * params.linear(model) / layout.tensor,
     )
@@ -62,14 +62,38 @@ def activations(model: ModelConfig, training: TrainingConfig, vocab_size: int, d
     """Bytes alive at the peak of forward and backward: at the loss, or in the last block's backward pass."""
     layout = training.layout
     tokens = training.micro_batch * training.sequence_length // layout.context
-    layers = model.layers // layout.pipeline
-    pending = min(layout.pipeline - stage, micro_batches(training))
     block = _block(model, training, device) * tokens
     kept = tokens * width(training) * model.hidden_size / _sequence_ranks(layout) if layout.recompute else block
     last = stage == layout.pipeline - 1
     ends, loss = _head(model, training, vocab_size, device, tokens) if last else (0.0, 0.0)
     backward = _block_gradients(model, training) * tokens + (block if layout.recompute else 0.0)
-    return pending * layers * kept + max(ends + loss, backward)
+    return blocks_in_flight(model, training, stage) * kept + max(ends + loss, backward)
+
+
+def blocks_in_flight(model: ModelConfig, training: TrainingConfig, stage: int) -> int:
+    """Blocks whose activations a pipeline rank holds at once: its warm-up's and one more.
+
+    One-forward-one-backward warms up with a micro-batch for each later rank; the interleaved schedule with two pieces for each,
+    and one round of the pipeline for each further piece (Narayanan et al. 2021, section 2.2; Megatron-core's schedules).
+    """
+    layout = training.layout
+    later, pieces = layout.pipeline - stage - 1, layout.virtual_stages
+    waiting = later if pieces == 1 else 2 * later + (pieces - 1) * layout.pipeline
+    return min(waiting + 1, micro_batches(training) * pieces) * model.layers // (layout.pipeline * pieces)
+
+
+def _spared(model: ModelConfig, training: TrainingConfig) -> int:
+    """Bytes of second moments that Muon does not keep for the blocks' matrices."""
+    if training.optimizer.kind != "muon":
+        return 0
+    return FP32 * params.linear(model) * model.layers // (training.layout.pipeline * training.layout.tensor)
+
+
+def checkpoint_bytes(model: ModelConfig, training: TrainingConfig, vocab_size: int) -> int:
+    """A Megatron checkpoint: weights, fp32 main parameters of bf16 ones, and moments, each once whatever the layout."""
+    whole = training.model_copy(update={"layout": LayoutConfig()})
+    state = params.total(model, vocab_size) * (width(training) + ADAM + (FP32 if training.precision == "bf16" else 0))
+    return state - _spared(model, whole)
 
 
 def micro_batches(training: TrainingConfig) -> int:

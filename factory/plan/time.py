@@ -37,7 +37,7 @@ def expected_examples(name: str, training: TrainingConfig, plan: PlanConfig, con
 
 def stage_flops(training: TrainingConfig, number_of_steps: int, flops_per_token: float) -> float:
     """Model FLOPs of a stage; preference optimisation adds one forward pass of the reference over one epoch."""
-    tokens = number_of_steps * training.global_batch * training.sequence_length
+    tokens = training.rows_before(number_of_steps) * training.sequence_length
     reference = 0.0
     if isinstance(training, DpoConfig):
         reference = FORWARD_SHARE * tokens / (training.epochs if training.steps is None else 1)
@@ -45,9 +45,11 @@ def stage_flops(training: TrainingConfig, number_of_steps: int, flops_per_token:
 
 
 def bubble(training: TrainingConfig) -> float:
-    """The share of a step that pipeline stages wait: (p - 1) / (m + p - 1) for m micro-batches (Narayanan et al. 2021)."""
+    """The share of a step that pipeline ranks wait: (p - 1) / (v m + p - 1) for m micro-batches and v virtual stages (Narayanan
+    et al. 2021, section 2.2).
+    """
     waiting = training.layout.pipeline - 1
-    return waiting / (micro_batches(training) + waiting)
+    return waiting / (micro_batches(training) * training.layout.virtual_stages + waiting)
 
 
 def published_mfu(run: PublishedRun, flops_per_token: float) -> float:

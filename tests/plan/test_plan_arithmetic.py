@@ -119,6 +119,28 @@ def test_the_first_pipeline_stage_holds_a_micro_batch_for_every_stage():
     assert first > last
 
 
+def test_virtual_stages_wait_less_and_hold_more():
+    plain = PretrainConfig(model=ModelConfig(layers=8), micro_batch=1, global_batch=4, layout=LayoutConfig(pipeline=2))
+    pieces = plain.model_copy(update={"layout": LayoutConfig(pipeline=2, virtual_stages=2)})
+    assert [time.bubble(t) for t in (plain, pieces)] == [pytest.approx(1 / 5), pytest.approx(1 / 9)]
+    # rank 0 warms up one micro-batch of four blocks, or four pieces of two blocks, and holds one more
+    assert [memory.blocks_in_flight(plain.model, t, 0) for t in (plain, pieces)] == [8, 10]
+    assert [memory.blocks_in_flight(plain.model, t, 1) for t in (plain, pieces)] == [4, 6]
+
+
+def test_muon_keeps_one_moment_of_the_matrices():
+    adam = PretrainConfig(model=SMALL, micro_batch=1, global_batch=1)
+    muon = PretrainConfig(model=SMALL, micro_batch=1, global_batch=1, optimizer={"kind": "muon"})
+    spared = [memory.predict(SMALL, t, 10, GPUS["h100"]).optimizer for t in (adam, muon)]
+    assert spared[0] - spared[1] == 4 * 2 * 480
+    assert memory.checkpoint_bytes(SMALL, adam, 10) - memory.checkpoint_bytes(SMALL, muon, 10) == 4 * 2 * 480
+
+
+def test_a_ramp_trains_on_fewer_tokens():
+    ramped = PretrainConfig(model=SMALL, micro_batch=1, global_batch=8, steps=10, batch_ramp={"start": 4, "steps": 4})
+    assert time.stage_flops(ramped, 10, 1.0) == (4 + 5 + 6 + 7 + 6 * 8) * ramped.sequence_length
+
+
 def test_recomputation_keeps_block_inputs_only(phi4):
     model, training = phi4.training.pretrain.model, phi4.training.pretrain
     again = training.model_copy(update={"layout": training.layout.model_copy(update={"recompute": True})})

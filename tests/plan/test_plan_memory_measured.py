@@ -49,8 +49,9 @@ def measure(training: PretrainConfig, vocab_size: int) -> tuple[int, int]:
     gc.collect()
     before = live_bytes()
     with joined(training.layout, 0):
-        gpt = model.build(training.model, training, vocab_size)
-        adam = optimizer.build(gpt, training)
+        chunks = model.build(training.model, training, vocab_size)
+        (gpt,) = chunks
+        adam = optimizer.build(chunks, training)
         gpt.train()
 
         def step() -> None:
@@ -59,7 +60,7 @@ def measure(training: PretrainConfig, vocab_size: int) -> tuple[int, int]:
             get_forward_backward_func()(
                 forward_step_func=NextToken().forward,
                 data_iterator=batches(training, vocab_size),
-                model=[gpt],
+                model=[*chunks],
                 num_microbatches=1,
                 seq_length=training.sequence_length,
                 micro_batch_size=training.micro_batch,
@@ -102,14 +103,14 @@ def test_checkpoints_weigh_what_the_plan_says(tmp_path):
 
     training = PretrainConfig(model=SHAPES["narrow"], micro_batch=1, global_batch=1)
     with joined(training.layout, 0):
-        gpt = model.build(training.model, training, 1024)
-        adam = optimizer.build(gpt, training)
-        for parameter in gpt.parameters():
+        chunks = model.build(training.model, training, 1024)
+        adam = optimizer.build(chunks, training)
+        for parameter in chunks[0].parameters():
             parameter.main_grad.fill_(1e-3)
         optimizer.guarded_step(adam, 1.0, usable=True)
         folder = tmp_path / "mcore"
         folder.mkdir()
-        checkpoint.save(folder, gpt, adam, optimizer.schedule(adam, training.optimizer, 10), checkpoint.Counters())
+        checkpoint.save(folder, chunks, adam, optimizer.schedule(adam, training.optimizer, 10), checkpoint.Counters())
     weighed = sum(path.stat().st_size for path in folder.rglob("*"))
     assert weighed == pytest.approx(14 * params.total(training.model, 1024), rel=0.1)
 
