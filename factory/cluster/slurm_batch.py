@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from factory.cluster.starts import begin, publish, start_name
+from factory.cluster.starts import begin, fruitless, publish, start_name
 from factory.errors import SeedmillError
 from factory.spec import JobSpec
 
@@ -22,13 +22,15 @@ STOPPED = 143
 TRIES = 10
 PAUSE_SECONDS = 5.0
 REQUEUE_SECONDS = 120.0
-RANK = """trap : TERM
+FRUITLESS_STARTS = 10
+RANK = """trap asked=1 TERM
 export RANK="$SLURM_PROCID" LOCAL_RANK="$SLURM_LOCALID" WORLD_SIZE="$SLURM_NTASKS"
 "$@"
 status=$?
-[ $status -eq 143 ] || exit $status"""
-"""A task of the step. A rank that saved because it was asked to ends well here: a bad exit has Slurm kill the other ranks at once.
-The trap is there because Slurm signals every process of a step, this shell too.
+if [ "$asked" ] || [ $status -eq 143 ]; then : >"$0" && exit 0; fi
+exit $status"""
+"""A task of the step. What was asked to stop ends well and leaves a mark: after a bad exit Slurm would kill ranks that still save.
+Slurm signals every process of a step, this shell too; a rank that is asked while it joins the others may fail in any way.
 """
 
 
@@ -50,10 +52,10 @@ class Batch:
         if (Path(job.folder) / "result.json").exists():
             publish(job)
             return 0
-        if status not in {0, STOPPED}:
-            return status
+        if not self.cancelled and not _mark(job).exists():
+            return status or 1
         if not self.cancelled and self._state() == "RUNNING":
-            self._requeue()
+            self._requeue(job)
         return STOPPED
 
     def _cancel(self, *_: object) -> None:
@@ -71,8 +73,13 @@ class Batch:
         """The job's own state: RUNNING while Slurm gives it time to save, COMPLETING when somebody else has cancelled it."""
         return _ask("squeue", "--noheader", f"--jobs={self.number}", "--format=%T")
 
-    def _requeue(self) -> None:
+    def _requeue(self, job: JobSpec) -> None:
         """Have the job queued again; Slurm ends this process while it sleeps."""
+        if fruitless(job) >= FRUITLESS_STARTS:
+            raise SeedmillError(
+                f"{job.key} was stopped {FRUITLESS_STARTS} times in a row before it had finished a part: "
+                "lengthen cluster.time_limit, or choose a partition that preempts less"
+            )
         _ask("scontrol", "requeue", str(self.number))
         deadline = time.monotonic() + REQUEUE_SECONDS
         while time.monotonic() < deadline and not self.cancelled:
@@ -83,8 +90,13 @@ def _step(job: JobSpec) -> list[str]:
     """One task for each rank, placed as the batch job asked. Slurm no longer passes cpus-per-task on to steps by itself."""
     return [
         *("srun", f"--cpus-per-task={job.threads}", "--mpi=none", "--kill-on-bad-exit=1", "--wait=0"),
-        *("/bin/sh", "-c", RANK, "rank", sys.executable, "-m", "factory.job", str(Path(job.folder) / "job.json")),
+        *("/bin/sh", "-c", RANK, str(_mark(job)), sys.executable, "-m", "factory.job", str(Path(job.folder) / "job.json")),
     ]
+
+
+def _mark(job: JobSpec) -> Path:
+    """A file that says that this start was asked to stop."""
+    return Path(job.folder) / "stopped"
 
 
 def _address(node: str) -> str:

@@ -9,6 +9,7 @@ their own folder, so renaming it fences them in one atomic step, without a momen
 can neither publish nor remove a checkpoint that is being read. It fails at its next message or part.
 """
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def publish(job: JobSpec) -> None:
     (own / "out").rename(attempt / "out")
     (own / "result.json").rename(attempt / "result.json")
     shutil.rmtree(own.parent, ignore_errors=True)  # a fenced writer may still add to its folder: it is nobody's any more
+
+
+def fruitless(job: JobSpec) -> int:
+    """How many starts in a row, the last of them `job`, have finished no part."""
+    starts = [Path(folder) for folder in (job.folder, *job.previous) if Path(folder).parent.name == STARTS]
+    return len(list(itertools.takewhile(lambda start: not any((start / "parts").glob("[!.]*")), starts)))
 
 
 def _starts(attempt: Path) -> list[Path]:

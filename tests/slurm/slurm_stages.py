@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import Any
 
 from factory.context import Context
 
@@ -22,16 +23,15 @@ def count(context: Context) -> None:
 
 
 def pretrain(context: Context) -> None:
-    """Pretraining, with half a second between steps while there is no checkpoint to go on from."""
+    """Pretraining, with half a second after each step while there is no checkpoint to go on from."""
     from factory.training import pretrain
-    from factory.training.trainer import Trainer
-
-    step = Trainer._step
-
-    def slowly(trainer: Trainer) -> bool:
-        time.sleep(0.5)
-        return step(trainer)
 
     if not context.parts.names() and "SLURM_JOB_ID" in os.environ:
-        Trainer._step = slowly  # type: ignore[method-assign]
+        say = context.progress
+
+        def slowly(*arguments: Any, **metrics: float) -> None:
+            say(*arguments, **metrics)
+            time.sleep(0.5)
+
+        context.progress = slowly  # type: ignore[method-assign]
     pretrain.run(context)

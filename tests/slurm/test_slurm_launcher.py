@@ -115,9 +115,10 @@ def test_a_writer_on_a_lost_node_is_fenced_by_the_next_start(slurm: VirtualSlurm
     node = slurm.ask("squeue", "-h", f"--jobs={job}", "-o", "%N")
     slurm.kill_node(node)
     try:
-        slurm.hurry(job)
-        assert ranks_of(job, 0), "the old writer must outlive its node's daemon, or there is nothing to fence"
-        result = attend(cluster, spec.key, lambda _: None)
+        with slurm.hurrying(job):
+            wait_for(lambda: slurm.restarts(job) == 1)
+            assert ranks_of(job, 0), "the old writer must outlive its node's daemon, or there is nothing to fence"
+            result = attend(cluster, spec.key, lambda _: None)
         wait_for(lambda: not ranks_of(job, 0))
     finally:
         slurm.start_node(node)

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -133,10 +134,23 @@ class VirtualSlurm:
         """The numbers of the user's jobs, oldest first."""
         return sorted(int(line) for line in self.ask("squeue", "--me", "-h", f"--states={states}", "-o", "%i").split())
 
-    def hurry(self, job: int) -> None:
-        """Once the job is queued again, start it without the two minutes that Slurm waits after a requeue."""
-        wait_for(lambda: self.ask("squeue", "-h", f"--jobs={job}", "-o", "%T") == "PENDING", seconds=90)
-        self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+    @contextlib.contextmanager
+    def hurrying(self, job: int) -> Iterator[None]:
+        """Start the job again without the two minutes that Slurm waits after each requeue."""
+        done = threading.Event()
+
+        def hurry() -> None:
+            while not done.wait(0.5):
+                if self.ask("squeue", "-h", f"--jobs={job}", "-o", "%T %r") == "PENDING BeginTime":
+                    self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+        thread = threading.Thread(target=hurry)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def restarts(self, job: int) -> int:
         """How often Slurm has started the job anew."""
