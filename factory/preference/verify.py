@@ -2,9 +2,8 @@
 
 A search that keeps what exceeds a threshold keeps lucky estimates with it, so no sample of the search counts here. Every
 pivot is tested against "its change is three quarters of the gap or less", in looks at 1, 2, 4, ... times the first number of
-rollouts: clear cases, true or false, end at the first look, and only doubtful ones get the most. A pivot is accepted when its
-posterior chance to be false is within the error rate. That is a statement about the samples at hand, which looking often
-does not weaken: the false share of what is accepted is the mean of these chances, whatever rule has stopped the sampling.
+rollouts: clear cases, true or false, end at the first look, and only doubtful ones get the most. The error rate is split
+evenly between the looks, so that looking again does not raise it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -62,7 +61,7 @@ class Tested:
     def look(self, trial: Trial) -> None:
         """Decide if the samples allow it."""
         change = self.change
-        if change.chance_above(trial.null) >= 1 - trial.error_rate:
+        if change.chance_above(trial.null) >= 1 - trial.error_rate / len(trial.looks):
             self.holds = True
         elif change.chance_above(trial.gap) < trial.futile:
             self.holds = False
