@@ -45,6 +45,7 @@ bench-training: $(READY)
 # Resolve the lock anew. torch is left out: its build (CPU, CUDA) is the index's choice, and so are its hashes.
 lock: $(READY)
 	$(BIN)/python docker/lock.py
+	$(BIN)/python docker/lock_production.py
 
 clean:
 	rm -rf $(VENV) .seedmill
