@@ -161,6 +161,24 @@ def chat(
 
 
 @app.command()
+def pivots(
+    question: Annotated[
+        str | None, typer.Argument(help="The pairs of questions with this id or text; without it, one answer token by token.")
+    ] = None,
+    asset: Annotated[str, typer.Option(help=REFERENCE)] = "pivotal_pairs",
+    recipe: RecipeOption = RECIPE,
+    seed: SeedOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Which tokens decide between success and failure, as pivotal token search saw them."""
+    from factory.cli.pivots import draw, look
+    from factory.cli.session import Session
+
+    session = Session.open(recipe, seed)
+    _give(look(session.store, session.resolve(asset), question), draw, as_json)
+
+
+@app.command()
 def doctor(recipe: RecipeOption = RECIPE, seed: SeedOption = None, as_json: JsonOption = False) -> None:
     """Check everything that a run needs, and say how to mend what is missing."""
     from dataclasses import asdict

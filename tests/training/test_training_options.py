@@ -1,0 +1,51 @@
+"""What recipes may turn on: Muon, growing batches, shares that change, spikes that are skipped."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from training_worlds import MODEL, SHORT, digest_of, losses_of, metrics_of, run_here, straight_and_resumed
+
+from factory.training import trainer
+
+SECTION = {"model": MODEL, "steps": 12, **SHORT}
+MUON = {"optimizer": {"kind": "muon"}}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_muon_learns_and_resumes_with_the_same_bits(world, precision):
+    section = SECTION | MUON | {"precision": precision}
+    straight, first, _, second = straight_and_resumed(world, "pretrained_checkpoint", "pretrain", section, "step-00000004")
+    assert digest_of(second, "mcore") == digest_of(first, "mcore")
+    losses = losses_of(straight)
+    assert losses[-1] < losses[0] - 0.1
+    adam = world.spec("pretrained_checkpoint", "pretrain", SECTION | {"precision": precision}, "adam")
+    run_here(adam)
+    assert losses_of(adam)[1:] != losses[1:]
+
+
+def test_a_growing_batch_reads_every_row_once_and_resumes(world):
+    section = SECTION | {"batch_ramp": {"start": 4, "steps": 6}, "micro_batch": 2}
+    straight, first, _, second = straight_and_resumed(world, "pretrained_checkpoint", "pretrain", section, "step-00000004")
+    tokens = [row["tokens"] for row in metrics_of(straight)]
+    sizes = [(b - a) // 32 for a, b in zip([0, *tokens], tokens, strict=False)]
+    assert sizes == [4, 4, 4, 6, 6, 6, 8, 8, 8, 8, 8, 8]
+    exposed = pq.read_table(Path(straight.folder) / "out" / "exposure").to_pylist()
+    assert sum(row["rows"] for row in exposed) == sum(sizes)
+    assert digest_of(second, "mcore") == digest_of(first, "mcore")
+
+
+def test_a_spike_is_skipped_and_counted(world, monkeypatch):
+    real = trainer.Trainer._forward_backward
+
+    def spiking(self):
+        sums = real(self)
+        if self.counters.step == 50:
+            sums[1] *= 10
+        return sums
+
+    monkeypatch.setattr(trainer.Trainer, "_forward_backward", spiking)
+    section = SECTION | {"steps": 52, "spike": 5.0}
+    spec = world.spec("pretrained_checkpoint", "pretrain", section)
+    assert run_here(spec).metrics["skipped_steps"] == 1
+    assert [row["step"] for row in metrics_of(spec) if row["grad_norm"] is None] == [51]
