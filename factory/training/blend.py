@@ -12,21 +12,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from factory.context import Context, Input
-from factory.errors import SeedmillError
+from factory.context import Context
 from factory.records import Record
 from factory.training.distributed import from_main, is_main
 from factory.training.megatron import BlendedDataset, BlendedMegatronDatasetBuilder, GPTDataset, GPTDatasetConfig
+from factory.training.mixture import Order, with_shares_of
 from factory.training.rows import Batch
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One shard of the blend: the asset whose index names its documents, its file prefix, and its share of all rows."""
-
-    asset: str
-    prefix: Path
-    share: float
+from factory.training.shards import Shard, check
 
 
 @dataclass(frozen=True)
@@ -41,23 +33,16 @@ class _Tokenizer:
         return {"eod": self.eod, "vocab_size": self.vocab_size}
 
 
-def cluster_shards(context: Context, blend: Input) -> list[Shard]:
-    """The clusters of a pretraining blend with their shares, in the blend's order."""
-    shards = []
-    for cluster in blend.json("blend.json")["clusters"]:
-        asset = f"token_shards/{cluster['name']}"
-        if asset not in context.inputs:
-            raise SeedmillError(f"{blend.asset} names cluster {cluster['name']!r} but {asset} is not among this job's inputs")
-        shards.append(Shard(asset, context.inputs[asset].file("shard") / "data", float(cluster["share"])))
-    return shards
-
-
 class BlendRows:
-    """Rows drawn from shards in proportion to their shares."""
+    """Rows drawn from shards in proportion to their shares, or, where these change in mid-run, in a given order."""
 
-    def __init__(self, context: Context, shards: list[Shard], *, rows: int, length: int, eod: int, vocab_size: int) -> None:
+    def __init__(
+        self, context: Context, shards: list[Shard], *, rows: int, length: int, eod: int, vocab_size: int, order: Order | None = None
+    ) -> None:
         for shard in shards:
-            _check_shard(shard)
+            check(shard)
+        if order is not None:
+            shards = with_shares_of(shards, order)
         self.shards = [shard for shard in shards if shard.share > 0]
         self.eod = eod
         config = GPTDatasetConfig(
@@ -73,6 +58,9 @@ class BlendRows:
             create_attention_mask=False,
         )
         self._rows: BlendedDataset = BlendedMegatronDatasetBuilder(GPTDataset, [rows, 0, 0], lambda: True, config).build()[0]  # type: ignore[assignment]
+        if order is not None:
+            present = np.cumsum([shard.share > 0 for shard in shards]) - 1  # shards without a row are no dataset
+            self._rows.dataset_index, self._rows.dataset_sample_index = present[order.shard], order.row
         self.length = length
 
     def __len__(self) -> int:
@@ -110,31 +98,3 @@ def _index_folder(context: Context) -> Path:
         for path in sorted(folder.iterdir()):
             path.unlink()
     return from_main(folder)
-
-
-def _check_shard(shard: Shard) -> None:
-    """Raise when a shard's files are missing or its bytes do not match its index, before any rank waits on another."""
-    data, index = shard.prefix.with_suffix(".bin"), shard.prefix.with_suffix(".idx")
-    for path in (data, index):
-        if not path.exists():
-            raise SeedmillError(f"{shard.asset} holds no {path.name} at {path.parent}: build the shard again")
-    expected = _indexed_bytes(shard, index)
-    if data.stat().st_size != expected:
-        raise SeedmillError(
-            f"{shard.asset}: {data.name} has {data.stat().st_size} bytes but its index counts {expected}: build the shard again"
-        )
-    if expected == 0:
-        raise SeedmillError(f"{shard.asset} has no tokens but a share of {shard.share}: give it documents or a share of 0")
-
-
-def _indexed_bytes(shard: Shard, index: Path) -> int:
-    """The bytes that Megatron's index says its .bin has: magic (9), version (8), dtype code (1), two counts (8 each), lengths."""
-    raw = index.read_bytes()
-    if len(raw) < 34 or raw[:9] != b"MMIDIDX\x00\x00":
-        raise SeedmillError(f"{shard.asset}: {index.name} is not a Megatron index: build the shard again")
-    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
-    sequences = int.from_bytes(raw[18:26], "little")
-    if len(raw) < 34 + 4 * sequences:
-        raise SeedmillError(f"{shard.asset}: {index.name} is cut short: build the shard again")
-    lengths = np.frombuffer(raw, dtype=np.int32, count=sequences, offset=34)
-    return int(lengths.sum(dtype=np.int64)) * sizes[raw[17]]

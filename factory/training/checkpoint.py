@@ -24,7 +24,7 @@ from factory.training.megatron import (
     filesystem_async,
     parallel_state,
 )
-from factory.training.model import unwrap
+from factory.training.model import Chunks, gather_parameters, unwrap
 from factory.training.optimizer import prepare_for_loading
 
 MODEL_PREFIX = "model."
@@ -40,38 +40,37 @@ class Counters:
     bad_in_a_row: int = 0
 
 
-def save(
-    folder: Path, model: torch.nn.Module, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters
-) -> None:
+def save(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters) -> None:
     """Write a checkpoint into an existing empty folder; every rank calls it.
 
     Megatron collects its writers' results through a queue that belongs to a spawned manager process, which imports all of
     torch (2 CPU-seconds a save); writers that are joined before the queue is read need no more than a plain queue.
     """
     filesystem_async._results_queue = queue.Queue()
+    gather_parameters(model)
     state = _model_state(model) | _optimizer_state(model, optimizer, loading=False)
     state |= {"scheduler": scheduler.state_dict(), "counters": asdict(counters)}
     strategy = TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1)
     dist_checkpointing.save(state, str(folder), strategy, content_metadata={"distrib_optim_sharding_type": "fully_reshardable"})
 
 
-def load(folder: Path, model: torch.nn.Module, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler) -> Counters:
+def load(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler) -> Counters:
     """Restore everything that `save` wrote, at this job's layout; every rank calls it."""
     prepare_for_loading(optimizer)
     state = _model_state(model) | _optimizer_state(model, optimizer, loading=True)
     state |= {"scheduler": None, "counters": None}
     loaded: dict[str, Any] = dist_checkpointing.load(state, str(folder))  # type: ignore[assignment]
-    unwrap(model).load_state_dict(_without_prefix(loaded["model"]))
+    _take_over(model, loaded)
     optimizer.load_state_dict(loaded["optimizer"])
     scheduler.num_steps = 0  # Megatron's load advances from where the schedule is
     scheduler.load_state_dict(loaded["scheduler"])
     return Counters(**loaded["counters"])
 
 
-def load_weights(folder: Path, model: torch.nn.Module) -> None:
+def load_weights(folder: Path, model: Chunks) -> None:
     """Take over the weights of another stage's checkpoint, before an optimiser copies them; every rank calls it."""
     loaded: dict[str, Any] = dist_checkpointing.load(_model_state(model), str(folder))  # type: ignore[assignment]
-    unwrap(model).load_state_dict(_without_prefix(loaded["model"]))
+    _take_over(model, loaded)
 
 
 def tensors(folder: Path, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
@@ -107,12 +106,22 @@ def _metadata() -> dict[str, Any]:
     }
 
 
-def _model_state(model: torch.nn.Module) -> dict[str, Any]:
-    return {"model": unwrap(model).sharded_state_dict(prefix=MODEL_PREFIX, metadata=_metadata())}
+def _model_state(model: Chunks) -> dict[str, Any]:
+    return {name: unwrap(chunk).sharded_state_dict(prefix=MODEL_PREFIX, metadata=_metadata()) for name, chunk in _named(model)}
 
 
-def _optimizer_state(model: torch.nn.Module, optimizer: MegatronOptimizer, *, loading: bool) -> dict[str, Any]:
-    sharded = unwrap(model).sharded_state_dict(metadata=_metadata())
+def _take_over(model: Chunks, loaded: dict[str, Any]) -> None:
+    for name, chunk in _named(model):
+        unwrap(chunk).load_state_dict(_without_prefix(loaded[name]))
+
+
+def _named(model: Chunks) -> list[tuple[str, torch.nn.Module]]:
+    """The chunks under names that never reach the files: tensors are stored by their place in the whole model."""
+    return [(f"model{number}" if number else "model", chunk) for number, chunk in enumerate(model)]
+
+
+def _optimizer_state(model: Chunks, optimizer: MegatronOptimizer, *, loading: bool) -> dict[str, Any]:
+    sharded = {name: unwrap(chunk).sharded_state_dict(metadata=_metadata()) for name, chunk in _named(model)}
     return {"optimizer": optimizer.sharded_state_dict(sharded, is_loading=loading, metadata=_metadata())}
 
 

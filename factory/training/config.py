@@ -306,6 +306,12 @@ class DpoConfig(PackedConfig):
     sequence_length: int = Field(default=256, ge=8, description="Tokens of one packed row; a pair takes both its sequences.")
     optimizer: OptimizerConfig = OptimizerConfig(lr=1e-4, weight_decay=0.0)
 
+    @model_validator(mode="after")
+    def _reference_takes_single_batches(self) -> Self:
+        if self.layout.virtual_stages > 1:
+            raise ValueError("the reference runs over single micro-batches, which virtual stages do not take: set virtual_stages to 1")
+        return self
+
 
 class ImportConfig(Section):
     """A Hugging Face checkpoint that training starts from instead of fresh weights."""

@@ -29,7 +29,8 @@ def joined(layout: LayoutConfig, seed: int) -> Iterator[None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     _join(world)
     try:
-        parallel_state.initialize_model_parallel(layout.tensor, layout.pipeline, context_parallel_size=layout.context)
+        virtual = layout.virtual_stages if layout.virtual_stages > 1 else None
+        parallel_state.initialize_model_parallel(layout.tensor, layout.pipeline, virtual, context_parallel_size=layout.context)
         torch.manual_seed(seed)
         model_parallel_cuda_manual_seed(seed)
         yield

@@ -37,6 +37,7 @@ def _quiet_import() -> Iterator[None]:
 
 with _quiet_import():
     from megatron.core import dist_checkpointing, parallel_state
+    from megatron.core.datasets import helpers as blending
     from megatron.core.datasets.blended_dataset import BlendedDataset
     from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
     from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
@@ -47,7 +48,9 @@ with _quiet_import():
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec, get_gpt_layer_with_transformer_engine_spec
     from megatron.core.optimizer import MegatronOptimizer, clip_grads, get_megatron_optimizer
     from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
+    from megatron.core.optimizer import _get_param_groups as parameter_groups
     from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+    from megatron.core.optimizer.optimizer import ChainedOptimizer, Float16OptimizerWithFloat16Params, FP32Optimizer
     from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
     from megatron.core.packed_seq_params import PackedSeqParams
     from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
@@ -68,10 +71,13 @@ __all__ = [
     "HAS_GPU",
     "BlendedDataset",
     "BlendedMegatronDatasetBuilder",
+    "ChainedOptimizer",
     "DistributedDataParallel",
     "DistributedDataParallelConfig",
     "DistributedOptimizer",
+    "FP32Optimizer",
     "Float16Module",
+    "Float16OptimizerWithFloat16Params",
     "GPTDataset",
     "GPTDatasetConfig",
     "GPTModel",
@@ -84,6 +90,7 @@ __all__ = [
     "TorchDistSaveShardedStrategy",
     "TransformerBlockSubmodules",
     "TransformerConfig",
+    "blending",
     "clip_grads",
     "dist_checkpointing",
     "filesystem_async",
@@ -96,4 +103,5 @@ __all__ = [
     "get_num_layers_to_build",
     "model_parallel_cuda_manual_seed",
     "parallel_state",
+    "parameter_groups",
 ]

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from factory.context import Context
 from factory.training import stage
-from factory.training.blend import BlendRows, Shard, cluster_shards
+from factory.training.blend import BlendRows
 from factory.training.config import MidtrainConfig
 from factory.training.distributed import joined
 from factory.training.objectives import NextToken
 from factory.training.outputs import Vocabulary
+from factory.training.shards import Shard, cluster_shards
 
 LONG = "long_context_blend"
 
@@ -22,7 +23,7 @@ def run(context: Context) -> None:
         rows = BlendRows(
             context,
             long_and_recall(context),
-            rows=section.steps * section.global_batch,
+            rows=section.rows_before(section.steps),
             length=section.sequence_length,
             eod=vocabulary.eod,
             vocab_size=vocabulary.size,

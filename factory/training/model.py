@@ -24,6 +24,9 @@ from factory.training.megatron import (
     parallel_state,
 )
 
+Chunks = list[DistributedDataParallel]
+"""The pieces of the model on this rank: one, or as many as the layout has virtual stages."""
+
 
 class RMSNorm(torch.nn.RMSNorm):
     """Torch's RMSNorm; the mark on its weight is all that Megatron needs to sum its gradient under sequence parallelism."""
@@ -33,36 +36,60 @@ class RMSNorm(torch.nn.RMSNorm):
         self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
 
 
-def build(model: ModelConfig, training: TrainingConfig, vocab_size: int) -> DistributedDataParallel:
+def build(model: ModelConfig, training: TrainingConfig, vocab_size: int) -> Chunks:
     """The model of this rank with fresh weights, wrapped for mixed precision and data parallelism."""
-    config = transformer_config(model, training)
+    config, layout = transformer_config(model, training), training.layout
+    stages = range(layout.virtual_stages) if layout.virtual_stages > 1 else (None,)
+    chunks = [_chunk(model, training, config, vocab_size, stage) for stage in stages]
+    config.finalize_model_grads_func = finalize_model_grads
+    if layout.overlap:
+        waiting = [chunk.no_sync for chunk in chunks]
+        config.no_sync_func = waiting if len(chunks) > 1 else waiting[0]  # type: ignore[assignment]
+    return chunks
+
+
+def _chunk(
+    model: ModelConfig, training: TrainingConfig, config: TransformerConfig, vocab_size: int, stage: int | None
+) -> DistributedDataParallel:
+    """One wrapped piece of the model; `stage` is its virtual stage, where there are several."""
     gpt: torch.nn.Module = GPTModel(
         config=config,
-        transformer_layer_spec=_layers(config),
+        transformer_layer_spec=_layers(config, stage),
         vocab_size=vocab_size,
         max_sequence_length=training.sequence_length,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=stage),
         position_embedding_type="rope",
         rotary_base=model.rope_base,  # type: ignore[arg-type]
         share_embeddings_and_output_weights=False,
+        vp_stage=stage,
     ).to(DEVICE)
     _initialise_head(gpt, model)
     if not HAS_GPU and training.layout.tensor == 1:
         gpt.compute_language_model_loss = cross_entropy  # type: ignore[method-assign, assignment]
     if config.bf16:
         gpt = Float16Module(config, gpt)
-    wrapped = DistributedDataParallel(
-        config,
-        DistributedDataParallelConfig(grad_reduce_in_fp32=True, use_distributed_optimizer=training.layout.distributed_optimizer),
-        gpt,
+    layout = training.layout
+    settings = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True,
+        use_distributed_optimizer=layout.distributed_optimizer,
+        overlap_grad_reduce=layout.overlap,
+        overlap_param_gather=layout.overlap and layout.distributed_optimizer,
     )
-    config.finalize_model_grads_func = finalize_model_grads
-    return wrapped
+    return DistributedDataParallel(config, settings, gpt, disable_bucketing=bool(stage))
 
 
-def unwrap(module: torch.nn.Module) -> GPTModel:
-    """The bare model under its wrappers; checkpoints are taken from it, because wrappers prefix every name."""
+def gather_parameters(chunks: Chunks) -> None:
+    """Finish the gathering of sharded parameters, which otherwise waits for the next forward pass; every rank calls it."""
+    for chunk in chunks:
+        if chunk.ddp_config.overlap_param_gather:
+            chunk.start_param_sync(force_sync=True)
+
+
+def unwrap(module: torch.nn.Module | Chunks) -> GPTModel:
+    """The bare model under its wrappers, of an only chunk; checkpoints are taken from it, because wrappers prefix every name."""
+    if isinstance(module, list):
+        (module,) = module
     while hasattr(module, "module"):
         module = module.module  # type: ignore[assignment]
     assert isinstance(module, GPTModel)
@@ -103,6 +130,7 @@ def transformer_config(model: ModelConfig, training: TrainingConfig) -> Transfor
         batch_p2p_comm=HAS_GPU,
         tensor_model_parallel_size=layout.tensor,
         pipeline_model_parallel_size=layout.pipeline,
+        virtual_pipeline_model_parallel_size=layout.virtual_stages if layout.virtual_stages > 1 else None,
         context_parallel_size=layout.context,
         sequence_parallel=layout.sequence_parallel,
         **recompute,
@@ -120,13 +148,13 @@ def _fp8(recipe: str) -> dict[str, Any]:
     return settings
 
 
-def _layers(config: TransformerConfig) -> Any:
+def _layers(config: TransformerConfig, stage: int | None) -> Any:
     if HAS_GPU:
         return get_gpt_layer_with_transformer_engine_spec()
     layer: Any = get_gpt_layer_local_spec(normalization="RMSNorm")
     layer.submodules.self_attention.submodules.core_attention = ScaledDotProductAttention
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
-    return TransformerBlockSubmodules(layer_specs=[layer] * get_num_layers_to_build(config), layer_norm=RMSNorm)  # type: ignore[arg-type]
+    return TransformerBlockSubmodules(layer_specs=[layer] * get_num_layers_to_build(config, stage), layer_norm=RMSNorm)  # type: ignore[arg-type]
 
 
 def _initialise_head(gpt: torch.nn.Module, model: ModelConfig) -> None:

@@ -1,13 +1,13 @@
-"""AdamW and its schedule, over Megatron's optimisers (fp32 main parameters, optionally sharded among data ranks)."""
+"""The optimiser and its schedule, over Megatron's optimisers (fp32 main parameters, optionally sharded among data ranks)."""
 
 import math
 
 import torch
 
+from factory.training import muon
 from factory.training.config import OptimizerConfig, TrainingConfig
 from factory.training.megatron import (
     HAS_GPU,
-    DistributedDataParallel,
     DistributedOptimizer,
     MegatronOptimizer,
     MegatronOptimizerConfig,
@@ -15,31 +15,37 @@ from factory.training.megatron import (
     clip_grads,
     get_megatron_optimizer,
 )
+from factory.training.model import Chunks
 
 
-def build(model: DistributedDataParallel, training: TrainingConfig) -> MegatronOptimizer:
+def build(model: Chunks, training: TrainingConfig) -> MegatronOptimizer:
     """The optimiser of this rank. Without a GPU it is torch's AdamW, in its fused form: one call for all parameters."""
-    settings, bf16 = training.optimizer, training.precision == "bf16"
-    optimizer = get_megatron_optimizer(
-        MegatronOptimizerConfig(
-            optimizer="adam",
-            lr=settings.lr,
-            min_lr=settings.min_lr,
-            weight_decay=settings.weight_decay,
-            adam_beta1=settings.beta1,
-            adam_beta2=settings.beta2,
-            adam_eps=settings.epsilon,
-            clip_grad=settings.clip,
-            bf16=bf16,
-            params_dtype=torch.bfloat16 if bf16 else torch.float32,
-            use_distributed_optimizer=training.layout.distributed_optimizer,
-        ),
-        [model],
-    )
+    config = _config(training)
+    if training.optimizer.kind == "muon":
+        optimizer = muon.build(model, config, training.optimizer)
+    else:
+        optimizer = get_megatron_optimizer(config, model)  # type: ignore[arg-type]
     if not HAS_GPU:
-        for group in optimizer.param_groups:
+        for group in (g for g in optimizer.param_groups if "betas" in g):
             group["fused"] = True
     return optimizer
+
+
+def _config(training: TrainingConfig) -> MegatronOptimizerConfig:
+    settings, bf16 = training.optimizer, training.precision == "bf16"
+    return MegatronOptimizerConfig(
+        optimizer="adam",
+        lr=settings.lr,
+        min_lr=settings.min_lr,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.beta1,
+        adam_beta2=settings.beta2,
+        adam_eps=settings.epsilon,
+        clip_grad=settings.clip,
+        bf16=bf16,
+        params_dtype=torch.bfloat16 if bf16 else torch.float32,
+        use_distributed_optimizer=training.layout.distributed_optimizer,
+    )
 
 
 def schedule(optimizer: MegatronOptimizer, settings: OptimizerConfig, steps: int) -> OptimizerParamScheduler:
@@ -64,14 +70,14 @@ def schedule(optimizer: MegatronOptimizer, settings: OptimizerConfig, steps: int
     return scheduler
 
 
-def guarded_step(optimizer: MegatronOptimizer, clip: float, *, usable: bool) -> float | None:
-    """Update the weights unless the loss was not `usable` or the gradient norm is not finite: then None, and nothing changes.
+def guarded_step(optimizer: MegatronOptimizer, clip: float, *, usable: bool, limit: float = math.inf) -> float | None:
+    """Update the weights unless the loss was not `usable` or the gradient norm is not below `limit`: then None, and nothing changes.
 
     Returns the gradient norm before clipping. The norm is that of the whole model, so every rank decides alike.
     """
     found_infinity = optimizer.prepare_grads()
     norm = float(optimizer.get_grad_norm())
-    if found_infinity or not usable or not math.isfinite(norm):
+    if found_infinity or not usable or not norm < limit:
         return None
     if norm > clip:
         clip_grads.clip_grad_by_total_norm_fp32(list(optimizer.get_parameters()), max_norm=clip, total_norm=norm)

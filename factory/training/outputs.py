@@ -65,15 +65,15 @@ def write(
     context.add_file("hf")
     write_metrics(context.out / "metrics.jsonl", trainer.metrics)
     context.add_file("metrics.jsonl", rows=len(trainer.metrics))
-    context.write_records("exposure", exposure(trainer.rows, trainer.steps, training.global_batch), EXPOSURE)
+    context.write_records("exposure", exposure(trainer.rows, trainer.steps, training), EXPOSURE)
     context.made("steps", trainer.steps)
     context.made("tokens", trainer.counters.tokens)
 
 
-def exposure(rows: Rows, steps: int, global_batch: int) -> Iterator[Record]:
+def exposure(rows: Rows, steps: int, training: TrainingConfig) -> Iterator[Record]:
     """The exposure records of a run, in about `SPANS` spans of steps."""
     span = -(-steps // SPANS)
     for first in range(0, steps, span):
         last = min(first + span, steps)
-        for record in rows.items(range(first * global_batch, last * global_batch)):
+        for record in rows.items(range(training.rows_before(first), training.rows_before(last))):
             yield {"first_step": first + 1, "last_step": last, **record}

@@ -18,7 +18,8 @@ from factory.parts import write_atomically
 from factory.training import objectives
 from factory.training.config import DpoConfig
 from factory.training.distributed import from_main, is_main, speaks_for_loss, sum_over_world
-from factory.training.megatron import DEVICE, DistributedDataParallel, get_forward_backward_func, parallel_state
+from factory.training.megatron import DEVICE, get_forward_backward_func, parallel_state
+from factory.training.model import Chunks
 from factory.training.objectives import Loss
 from factory.training.packing import Group, PackedRows, pack
 from factory.training.rows import Batch
@@ -27,9 +28,7 @@ from factory.training.stage import Parent
 VALUES = "log_probabilities"
 
 
-def log_probabilities(
-    context: Context, section: DpoConfig, model: DistributedDataParallel, groups: list[Group], parent: Parent
-) -> np.ndarray:
+def log_probabilities(context: Context, section: DpoConfig, model: Chunks, groups: list[Group], parent: Parent) -> np.ndarray:
     """Summed log-probabilities [pairs, 2] (chosen, rejected), float32, under `model`, which holds the parent's weights."""
     path = context.cache / "reference" / f"{_key(context, section, parent)}.npy"
     if from_main(path.exists()):
@@ -56,9 +55,10 @@ def _keep(path: Path, values: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def _evaluate(rows: PackedRows, section: DpoConfig, model: DistributedDataParallel) -> np.ndarray:
+def _evaluate(rows: PackedRows, section: DpoConfig, model: Chunks) -> np.ndarray:
     """Run the forward pass over all rows, micro-batches dealt out among the data ranks."""
-    model.eval()
+    for chunk in model:
+        chunk.eval()
     values = torch.zeros(len(rows.groups), 2, dtype=torch.float64)
     size, replica = section.micro_batch, parallel_state.get_data_parallel_rank()
     starts = range(replica * size, len(rows), size * parallel_state.get_data_parallel_world_size())
@@ -70,11 +70,11 @@ def _evaluate(rows: PackedRows, section: DpoConfig, model: DistributedDataParall
     return sum_over_world(values).float().numpy()
 
 
-def _forward(batch: Batch, section: DpoConfig, model: DistributedDataParallel) -> torch.Tensor:
+def _forward(batch: Batch, section: DpoConfig, model: Chunks) -> torch.Tensor:
     reports = get_forward_backward_func()(
         forward_step_func=_forward_step,
         data_iterator=iter([batch]),
-        model=[model],
+        model=[*model],
         num_microbatches=1,
         seq_length=section.sequence_length,
         micro_batch_size=section.micro_batch,

@@ -7,7 +7,7 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.training import checkpoint, convert, model, outputs
 from factory.training.config import ModelConfig, TrainingConfig
-from factory.training.megatron import DistributedDataParallel
+from factory.training.model import Chunks
 from factory.training.outputs import Vocabulary
 from factory.training.rows import Rows
 from factory.training.trainer import Objective, Trainer
@@ -33,7 +33,7 @@ class Parent:
         return cls(asset, source.digest, source.file("mcore"), convert.shape_of(settings), settings["max_position_embeddings"])
 
 
-def build(training: TrainingConfig, shape: ModelConfig, vocabulary: Vocabulary, parent: Parent | None = None) -> DistributedDataParallel:
+def build(training: TrainingConfig, shape: ModelConfig, vocabulary: Vocabulary, parent: Parent | None = None) -> Chunks:
     """The model with `parent`'s weights or fresh ones, once the layout is known to hold it and its vocabulary."""
     training.layout.check_model(shape)
     if vocabulary.size % training.layout.tensor:
@@ -48,7 +48,7 @@ def train(
     context: Context,
     training: TrainingConfig,
     shape: ModelConfig,
-    gpt: DistributedDataParallel,
+    gpt: Chunks,
     vocabulary: Vocabulary,
     *,
     rows: Rows,

@@ -9,6 +9,7 @@ import json
 import math
 import resource
 import signal
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -23,12 +24,14 @@ from factory.training import checkpoint, flops
 from factory.training import optimizer as optimizers
 from factory.training.config import ModelConfig, TrainingConfig
 from factory.training.distributed import from_main, is_main, shared_part, speaks_for_loss, sum_over_world
-from factory.training.megatron import HAS_GPU, DistributedDataParallel, get_forward_backward_func, parallel_state
+from factory.training.megatron import HAS_GPU, get_forward_backward_func, parallel_state
+from factory.training.model import Chunks
 from factory.training.objectives import REPORT, ForwardStep
 from factory.training.rows import Batch, Rows
 
 TERMINATED = 143
 KEPT_CHECKPOINTS = 2
+RECENT_STEPS = 64
 
 
 class Objective(Protocol):
@@ -53,7 +56,7 @@ class Trainer:
         context: Context,
         training: TrainingConfig,
         shape: ModelConfig,
-        model: DistributedDataParallel,
+        model: Chunks,
         *,
         rows: Rows,
         objective: Objective,
@@ -72,7 +75,8 @@ class Trainer:
         """Train to the last step. On SIGTERM: save where it is, exit with status 143."""
         self._resume()
         signal.signal(signal.SIGTERM, self._ask_to_stop)
-        self.model.train()
+        for chunk in self.model:
+            chunk.train()
         first, started, cpu = self.counters.tokens, time.monotonic(), time.process_time()
         while self.counters.step < self.steps:
             stop = self.step()
@@ -86,11 +90,13 @@ class Trainer:
     def step(self) -> bool:
         """One optimiser step; returns whether some rank was asked to stop."""
         rate = self.optimizer.param_groups[0]["lr"]
-        self.model.zero_grad_buffer()
+        for chunk in self.model:
+            chunk.zero_grad_buffer()
         self.optimizer.zero_grad()
         *sums, tokens, stop = self._forward_backward().tolist()
         means = self._means(sums)
-        norm = optimizers.guarded_step(self.optimizer, self.training.optimizer.clip, usable=math.isfinite(means["loss"]))
+        usable, limit = math.isfinite(means["loss"]) and means["loss"] < self._limit("loss"), self._limit("grad_norm")
+        norm = optimizers.guarded_step(self.optimizer, self.training.optimizer.clip, usable=usable, limit=limit)
         self.scheduler.step(increment=1)
         self._count(int(tokens), norm)
         self.metrics.append(
@@ -112,8 +118,8 @@ class Trainer:
         tokens = sum(float((b["segments"] >= 0).sum()) if "segments" in b else b["tokens"].numel() for b in batches)
         reports = get_forward_backward_func()(
             forward_step_func=self.objective.forward,
-            data_iterator=iter(batches),
-            model=[self.model],
+            data_iterator=iter(batches) if len(self.model) == 1 else [iter(batches) for _ in self.model],
+            model=[*self.model],
             num_microbatches=len(batches),
             seq_length=training.sequence_length,
             micro_batch_size=training.micro_batch,
@@ -128,15 +134,23 @@ class Trainer:
 
     def _micro_batches(self) -> Iterator[Batch]:
         """The micro-batches of this rank in this step: the same rows make up a step at every layout."""
-        size, first = self.training.micro_batch, self.counters.step * self.training.global_batch
+        step, size = self.counters.step, self.training.micro_batch
+        first, end = self.training.rows_before(step), self.training.rows_before(step + 1)
         replicas, replica = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
-        for number in range(self.training.global_batch // (size * replicas)):
+        for number in range((end - first) // (size * replicas)):
             start = first + (number * replicas + replica) * size
             yield self.rows.batch(range(start, start + size))
 
     def _means(self, sums: list[float]) -> dict[str, float]:
         units = max(sums[0], 1.0)
         return {name: value / units for name, value in zip(self.objective.reports, sums[1:], strict=True)}
+
+    def _limit(self, name: str) -> float:
+        """What `name` must stay below in a step that counts: anything finite, or the recipe's multiple of its recent median."""
+        recent = [row[name] for row in self.metrics[-RECENT_STEPS:] if math.isfinite(row["grad_norm"])]
+        if self.training.spike is None or len(recent) < RECENT_STEPS // 2:
+            return math.inf
+        return self.training.spike * statistics.median(recent)
 
     def _count(self, tokens: int, norm: float | None) -> None:
         counters = self.counters
@@ -146,8 +160,8 @@ class Trainer:
         counters.skipped += norm is None
         if counters.bad_in_a_row >= self.training.max_bad_steps:
             raise SeedmillError(
-                f"{self.context.spec.asset}: loss or gradient not finite for {counters.bad_in_a_row} steps up to step {counters.step}: "
-                "lower optimizer.lr, lengthen optimizer.warmup, or look at the data of these steps in the exposure records"
+                f"{self.context.spec.asset}: loss or gradient spiking or not finite for {counters.bad_in_a_row} steps "
+                f"up to step {counters.step}: lower optimizer.lr, lengthen optimizer.warmup, or look at these steps in the exposure records"
             )
 
     def _ask_to_stop(self, *_: object) -> None:

@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from training_worlds import MODEL, SHORT, digest_of, losses_of, metrics_of, run_here, straight_and_resumed
 
-from factory.training import trainer
+from factory.errors import SeedmillError
+from factory.training import mixture, trainer
 
 SECTION = {"model": MODEL, "steps": 12, **SHORT}
 MUON = {"optimizer": {"kind": "muon"}}
@@ -49,3 +50,32 @@ def test_a_spike_is_skipped_and_counted(world, monkeypatch):
     spec = world.spec("pretrained_checkpoint", "pretrain", section)
     assert run_here(spec).metrics["skipped_steps"] == 1
     assert [row["step"] for row in metrics_of(spec) if row["grad_norm"] is None] == [51]
+
+
+CHANGE = {"mixture_changes": [{"step": 6, "shares": {"web": 0.75, "code": 0.25}}, {"step": 9, "shares": {"code": 1.0}}]}
+
+
+def test_a_mixture_that_changes_repeats_no_row(world):
+    section = SECTION | CHANGE
+    straight, first, _, second = straight_and_resumed(world, "pretrained_checkpoint", "pretrain", section, "step-00000004")
+    exposed = pq.read_table(Path(straight.folder) / "out" / "exposure").to_pylist()
+    drawn = {}
+    for row in exposed:
+        phase = (row["last_step"] > 6) + (row["last_step"] > 9)
+        drawn[phase, row["asset"]] = drawn.get((phase, row["asset"]), 0) + row["rows"]
+    web, code = "token_shards/web", "token_shards/code"
+    assert drawn == {(0, web): 12, (0, code): 36, (1, web): 18, (1, code): 6, (2, code): 24}
+    assert digest_of(second, "mcore") == digest_of(first, "mcore")
+
+
+def test_phases_count_a_shards_rows_on():
+    plan = [mixture.Phase(40, (0.25, 0.75)), mixture.Phase(12, (1.0, 0.0)), mixture.Phase(20, (0.5, 0.5))]
+    whole = mixture.order(plan)
+    for shard, rows in ((0, 10 + 12 + 10), (1, 30 + 10)):
+        assert whole.row[whole.shard == shard].tolist() == list(range(rows))
+
+
+def test_a_change_to_an_unknown_cluster_is_named(world):
+    section = SECTION | {"mixture_changes": [{"step": 2, "shares": {"wob": 1.0}}]}
+    with pytest.raises(SeedmillError, match=r"step 2 names clusters \['wob'\], but the blend has \['web', 'code'\]"):
+        run_here(world.spec("pretrained_checkpoint", "pretrain", section))

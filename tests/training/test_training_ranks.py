@@ -5,13 +5,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from training_worlds import MODEL, SHORT, finish, metrics_of, run_here, start
+from training_worlds import MODEL, SHORT, finish, losses_of, metrics_of, run_here, start
 
 pytestmark = pytest.mark.ranks
-
-
-def losses(spec):
-    return [row["loss"] for row in metrics_of(spec)]
 
 
 def test_two_data_ranks_with_a_sharded_optimiser_train_as_one_process(world):
@@ -21,25 +17,19 @@ def test_two_data_ranks_with_a_sharded_optimiser_train_as_one_process(world):
     shared = world.spec("pretrained_checkpoint", "pretrain", two, "shared", processes=2)
     run_here(alone)
     finish(shared)
-    assert losses(shared) == pytest.approx(losses(alone), rel=1e-5)
+    assert losses_of(shared) == pytest.approx(losses_of(alone), rel=1e-5)
 
 
 @pytest.mark.parametrize("layout", [{"tensor": 2, "sequence_parallel": True}, {"pipeline": 2}, {"context": 2}], ids=str)
 def test_a_checkpoint_goes_on_at_another_layout(trained, layout):
-    trained.inputs["long_context_blend"] = trained.inputs.get("long_context_blend") or long_blend(trained)
+    trained.inputs["long_context_blend"] = trained.inputs.get("long_context_blend") or trained.add_long_blend()
     section = {**SHORT, "precision": "fp32", "steps": 5}
     name = "-".join(layout)
     alone = trained.spec("midtrained_checkpoint", "midtrain", section, f"alone-{name}")
     split = trained.spec("midtrained_checkpoint", "midtrain", section | {"layout": layout}, f"split-{name}", processes=2)
     run_here(alone)
     finish(split)
-    assert losses(split) == pytest.approx(losses(alone), rel=1e-5)
-
-
-def long_blend(world):
-    world.add_shard("long_context_blend", documents=5, stride=3, name="long", longest=300)
-    (world.folder("long_context_blend") / "blend.json").write_text('{"long_share": 0.3}')
-    return world.inputs["long_context_blend"]
+    assert losses_of(split) == pytest.approx(losses_of(alone), rel=1e-5)
 
 
 @pytest.mark.kill

@@ -1,26 +1,14 @@
 """A job that is killed and started again ends with the bits of one that was not."""
 
-import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from training_worlds import MODEL, SHORT, digest_of, finish, metrics_of, run_here, start
+from training_worlds import MODEL, SHORT, digest_of, finish, metrics_of, run_here, start, straight_and_resumed
 
 OUTPUTS = ("mcore", "hf", "metrics.jsonl", "exposure")
 FROM_PRETRAINED = {"start_from": "pretrained_checkpoint", **SHORT, "sequence_length": 40}
-
-
-def straight_and_resumed(world, asset, stage, section, keep):
-    straight = world.spec(asset, stage, section, "straight")
-    first = run_here(straight)
-    parts = Path(straight.folder) / "parts"
-    for part in parts.iterdir():
-        if part.name != keep:
-            shutil.rmtree(part)
-    resumed = world.spec(asset, stage, section, "resumed", previous=(straight.folder,))
-    return straight, first, resumed, run_here(resumed)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,11 @@ class World:
             self.add_shard(f"token_shards/{name}", documents=60, stride=number + 1, seed=number)
         clusters = [{"name": name, "share": share} for name, share in shares.items()]
         (self.folder("pretraining_blend") / "blend.json").write_text(json.dumps({"clusters": clusters}))
+
+    def add_long_blend(self) -> InputSpec:
+        self.add_shard("long_context_blend", documents=5, stride=3, name="long", longest=300)
+        (self.folder("long_context_blend") / "blend.json").write_text('{"long_share": 0.3}')
+        return self.inputs["long_context_blend"]
 
     def add_records(self, asset: str, name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
         folder = self.folder(asset) / name
@@ -155,3 +161,21 @@ def digest_of(result: Result, name: str) -> str:
 
 def metrics_of(spec: JobSpec) -> list[dict[str, float]]:
     return [json.loads(line) for line in (Path(spec.folder) / "out" / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses_of(spec: JobSpec) -> list[float]:
+    return [row["loss"] for row in metrics_of(spec)]
+
+
+def straight_and_resumed(
+    world: World, asset: str, stage: str, section: dict[str, Any], keep: str
+) -> tuple[JobSpec, Result, JobSpec, Result]:
+    """A job run through, and one that finds only the first's part `keep`."""
+    straight = world.spec(asset, stage, section, "straight")
+    first = run_here(straight)
+    parts = Path(straight.folder) / "parts"
+    for part in parts.iterdir():
+        if part.name != keep:
+            shutil.rmtree(part)
+    resumed = world.spec(asset, stage, section, "resumed", previous=(straight.folder,))
+    return straight, first, resumed, run_here(resumed)
