@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: model smoke ablation ui test lint types lock clean bench-training
+.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training
 
 model: $(READY)
 	$(BIN)/factory run --recipe recipes/laptop.yaml $(if $(SEED),--seed $(SEED))
@@ -20,7 +20,11 @@ ui: $(READY)
 	$(BIN)/python -m assets.ui
 
 test: $(READY) lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not kill and not ranks4"
+
+# What takes long: processes killed at many moments, layouts of four ranks.
+test-long: $(READY)
+	$(BIN)/pytest -m "kill or ranks4"
 
 lint: $(READY)
 	$(BIN)/ruff check .
