@@ -8,7 +8,7 @@ from typing import Literal
 from factory.cluster import open_launcher
 from factory.cluster.api import Launcher
 from factory.errors import SeedmillError
-from factory.graph import build
+from factory.graph import build, upstream
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
 from factory.store import open_store
@@ -72,7 +72,7 @@ class Experiment:
 
     def inputs(self, stage: Stage) -> dict[str, Manifest]:
         """The fresh versions of the stage's upstream assets; an error names what to run where one is not fresh."""
-        states = self._walk()
+        states = self._walk(stage)
         for name in stage.inputs:
             if states[name].manifest is None:
                 raise SeedmillError(f"{stage.name} needs {name}, which is {states[name].state} ({states[name].why}): materialize it first")
@@ -81,7 +81,7 @@ class Experiment:
     def latest(self, name: str) -> Manifest:
         """The fresh version, or else the one that this experiment materialized last."""
         stage = self.stage(name)
-        state = self._walk()[stage.name]
+        state = self._walk(stage)[stage.name]
         found = state.manifest or (self.store.manifest(stage.name, state.version) if state.version else None)
         if found is None:
             raise SeedmillError(f"{name} was never materialized by experiment {self.name!r}: run `factory run` first")
@@ -107,19 +107,20 @@ class Experiment:
             self._observed[stage.name] = getattr(importlib.import_module(module), function)(stage.section)
         return self._observed[stage.name]
 
-    def _walk(self) -> dict[str, AssetState]:
+    def _walk(self, last: Stage | None = None) -> dict[str, AssetState]:
+        """The states of all stages, or of one and what is above it: a source that cannot be read stops only what reads it."""
         states: dict[str, AssetState] = {}
-        for stage in self.stages.values():
+        for stage in upstream(self.stages, {last.name}) if last else self.stages.values():
             states[stage.name] = self._state(stage, states)
         return states
 
-    def _state(self, stage: Stage, upstream: dict[str, AssetState]) -> AssetState:
+    def _state(self, stage: Stage, above: dict[str, AssetState]) -> AssetState:
         last = self.store.pointer(self.name, stage.name)
-        waiting = [name for name in stage.inputs if upstream[name].state != "fresh"]
+        waiting = [name for name in stage.inputs if above[name].state != "fresh"]
         if waiting:
             state: State = "pending" if last else "missing"
             return AssetState(stage.name, state, f"waits for {_few(waiting)}", last)
-        inputs = {name: manifest.digest for name in stage.inputs if (manifest := upstream[name].manifest)}
+        inputs = {name: manifest.digest for name in stage.inputs if (manifest := above[name].manifest)}
         source = self.observe(stage)
         version = self.wanted(stage, inputs, source)
         manifest = self.store.manifest(stage.name, version)

@@ -1,6 +1,7 @@
 """The graph of a recipe: every stage, in the order that data flows."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from graphlib import TopologicalSorter
 
 from factory.errors import SeedmillError
@@ -34,7 +35,7 @@ def select(stages: dict[str, Stage], words: Sequence[str]) -> list[str]:
     chosen: set[str] = set()
     for word in words:
         named = _named(stages, word.removeprefix("+"))
-        chosen |= _with_upstream(stages, named) if word.startswith("+") else named
+        chosen |= {stage.name for stage in upstream(stages, named)} if word.startswith("+") else named
     return [name for name in stages if name in chosen]
 
 
@@ -44,14 +45,16 @@ def _named(stages: dict[str, Stage], word: str) -> set[str]:
     group = {stage.name for stage in stages.values() if stage.group == word}
     if not group:
         groups = sorted({stage.group for stage in stages.values()})
-        raise SeedmillError(f"no asset or group {word!r}; assets: {', '.join(stages)}; groups: {', '.join(groups)}")
+        near = get_close_matches(word, [*stages, *groups], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"groups: {', '.join(groups)}"
+        raise SeedmillError(f"no asset or group {word!r}; {hint} (`factory status` lists all assets)")
     return group
 
 
-def _with_upstream(stages: dict[str, Stage], names: set[str]) -> set[str]:
-    """Stages come in topological order, so one pass backwards is enough."""
-    wanted = set(names)
+def upstream(stages: dict[str, Stage], names: set[str]) -> list[Stage]:
+    """The named stages and all that they are made from, in the order that data flows."""
+    wanted = set(names)  # stages come in topological order, so one pass backwards is enough
     for stage in reversed(stages.values()):
         if stage.name in wanted:
             wanted.update(stage.inputs)
-    return wanted
+    return [stage for stage in stages.values() if stage.name in wanted]

@@ -87,7 +87,7 @@ def test_a_failed_run_is_one_line_with_the_reason_and_the_log(orchestrated, what
 def test_an_unknown_asset_is_told_before_anything_starts(orchestrated, workspace):
     _, err = (run := orchestrated("well", "benchmark")).communicate(timeout=60)
     assert run.returncode == 1
-    assert err.startswith("error: no asset or group 'benchmark'; assets: ")
+    assert err.startswith("error: no asset or group 'benchmark'; did you mean benchmarks?")
     assert not (workspace / "runs").exists()
 
 
