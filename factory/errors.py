@@ -22,4 +22,9 @@ def explaining_a_full_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        raise SeedmillError(f"no room left to write {folder}: free some, or set SEEDMILL_HOME elsewhere, and run again") from error
+        raise no_room(folder) from error
+
+
+def no_room(folder: Path) -> SeedmillError:
+    """The error of a full disk."""
+    return SeedmillError(f"no room left to write {folder}: free some, or set SEEDMILL_HOME elsewhere, and run again")

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from pydantic import Field, PrivateAttr
 
+from factory.errors import explaining_a_full_disk
 from factory.experiment import Experiment
 from factory.materialize import Materialization, materialize
 from factory.recipe import load
@@ -51,6 +53,9 @@ class FactoryResource(dg.ConfigurableResource):
         self.tell(asset, {"kind": "started"})
         try:
             done = materialize(self.experiment, asset, rebuild=asset in self.rebuild, listen=hear)
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+            self.tell(asset, {"kind": "failed", "error": "interrupted; the next run goes on from its last finished part"})
+            raise
         except BaseException as error:
             self.tell(asset, {"kind": "failed", "error": str(error) or type(error).__name__})
             raise
@@ -62,5 +67,5 @@ class FactoryResource(dg.ConfigurableResource):
     def tell(self, asset: str, message: dict[str, Any]) -> None:
         """Append a line to the event file, where one was asked for."""
         if self.events:
-            with Path(self.events).open("a", encoding="utf-8") as stream:
+            with explaining_a_full_disk(Path(self.events)), Path(self.events).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"time": time.time(), **message, "asset": asset}) + "\n")

@@ -7,6 +7,7 @@ session of its own: Ctrl-C in the terminal reaches us alone, and we ask it to st
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from factory.cli.live import LiveView, PlainView, View
 from factory.cli.session import Session
 from factory.cli.words import open_console
 from factory.cluster.files import new_lines
-from factory.errors import SeedmillError
+from factory.errors import SeedmillError, explaining_a_full_disk, no_room
 from factory.graph import build, select
 from factory.job import TERMINATED
 from factory.parts import write_atomically
@@ -33,6 +34,7 @@ from factory.parts import write_atomically
 INTERRUPTED = 130
 POLL_SECONDS = 0.2
 SECONDS_BETWEEN_SAMPLES = 1.0
+LEAST_FREE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ def run_experiment(options: RunOptions, *, as_json: bool) -> int:
     session = Session.open(options.recipe, options.seed)
     stages = build(session.recipe)
     names = select(stages, [word.replace(f"+{session.recipe.name}/", "+") for word in options.words])
-    board = Board({name: stages[name].group for name in names})
+    with explaining_a_full_disk(session.recipe.workspace):
+        return _run(options, session, Board({name: stages[name].group for name in names}), as_json=as_json)
+
+
+def _run(options: RunOptions, session: Session, board: Board, *, as_json: bool) -> int:
     folder = session.runs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     folder.mkdir(parents=True)
     console = open_console(stderr=as_json)
@@ -140,7 +146,7 @@ class Run:
         offset = 0
         while True:
             lines, offset = new_lines(self.folder / "events.jsonl", offset)
-            yield [json.loads(line) for line in lines]
+            yield [event for line in lines if (event := _event(line))]
 
     def _sample(self) -> None:
         """Look at the memory of the process tree now and then; shared pages count for each process."""
@@ -167,10 +173,20 @@ class Run:
     def complaint(self, board: Board) -> str:
         """What went wrong, in one line, and where the rest stands."""
         log = self.folder / "log.txt"
+        if shutil.disk_usage(self.folder).free < LEAST_FREE:  # whoever stumbled over it first, the orchestrator's database included
+            return f"{no_room(self.folder)} (log: {log})"
         said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith("error: ")]
         reasons = [f"{line.asset}: {line.error.splitlines()[0] if line.error else 'failed'}" for line in board.failed]
         reasons = reasons or [line.removeprefix("error: ") for line in said]
         return f"{'; '.join(reasons) or f'the run ended with exit status {self.process.returncode}'} (log: {log})"
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What a line says; None for what a full disk left of one."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def children_cpu_seconds() -> float:
