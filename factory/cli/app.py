@@ -211,3 +211,7 @@ def main() -> None:
     except SeedmillError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
+    except (PermissionError, NotADirectoryError) as error:
+        place = f"error: {error.filename}: {error.strerror}"
+        sys.stderr.write(f"{place}; set SEEDMILL_HOME, or store.url in the recipe, to a folder that you may write\n")
+        sys.exit(1)

@@ -43,7 +43,7 @@ def examine(path: Path, seed: int | None) -> list[Finding]:
         recipe = load(path, seed)
     except SeedmillError as error:
         return [*findings, Finding("recipe", "fail", str(error), "mend the file, or name another with --recipe")]
-    checks: tuple[Callable[[Recipe], Finding], ...] = (workspace, store, teacher, cluster, gpu)
+    checks: tuple[Callable[[Recipe], Finding], ...] = (sources, workspace, store, teacher, cluster, gpu)
     return [*findings, Finding("recipe", "ok", f"{path}: experiment {recipe.name!r}, seed {recipe.seed}"), *(c(recipe) for c in checks)]
 
 
@@ -74,6 +74,21 @@ def _wrong_packages() -> Iterator[str]:
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             yield f"{requirement.name} is {found}, pinned {requirement.specifier}"
+
+
+def sources(recipe: Recipe) -> Finding:
+    """The sources as they lie there now: each must exist, be readable and hold a file that is asked for."""
+    from factory.curation.sources import observe
+
+    wrong = []
+    for name, source in recipe.sources.items():
+        try:
+            observe(source)
+        except SeedmillError as error:
+            wrong.append(f"{name}: {error}")
+    if wrong:
+        return Finding("sources", "fail", "; ".join(wrong), "make them readable, or mend `sources` in the recipe")
+    return Finding("sources", "ok", f"{', '.join(recipe.sources)}: all there")
 
 
 def workspace(recipe: Recipe) -> Finding:

@@ -38,7 +38,7 @@ class Session:
 
     def resolve(self, reference: str) -> Manifest:
         """The version that `[EXPERIMENT/]ASSET[@VERSION]` names."""
-        return resolve(self.store, self.recipe.name, reference)
+        return resolve(self.store, self.recipe.name, reference, self.assets)
 
     def manifests(self) -> list[Manifest]:
         """The versions that the experiment materialized last, in the order that data flows."""

@@ -84,7 +84,10 @@ def trace(result: Result, console: Console) -> None:
 
 def report(result: Result, console: Console) -> None:
     """Stages, checkpoints, and what to do next."""
+    if not result["stages"]:
+        console.print("nothing has been made yet: `factory run` makes the model", highlight=False)
     table = _table("asset", "time", "CPU", "records", "tokens", "size", "money")
+    table.show_header = bool(result["stages"])
     for row in result["stages"]:
         figures = (duration(row["seconds"]), duration(row["cpu_seconds"]), count(row["records"]), count(row["tokens"]), size(row["bytes"]))
         table.add_row(row["asset"], *(figure if figure != "0" else "" for figure in figures), _money(row["cost"]))

@@ -4,7 +4,7 @@ Only the store and the experiment's name are needed for it, so an audit works wi
 still answers for a version whose stage is long gone from the recipe.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 from factory.errors import SeedmillError
@@ -12,16 +12,17 @@ from factory.store.base import Store
 from factory.store.manifest import Manifest
 
 
-def resolve(store: Store, experiment: str, reference: str) -> Manifest:
+def resolve(store: Store, experiment: str, reference: str, graph: Collection[str] = ()) -> Manifest:
     """The version that `[EXPERIMENT/]ASSET[@VERSION]` names.
 
     Without a version it is the one that the experiment materialized last; a version may be cut short as long as it is the
-    only one of its asset that begins so. Raises SeedmillError naming what there is instead.
+    only one of its asset that begins so. Raises SeedmillError naming what there is instead; of an asset of the `graph` that
+    the store does not hold yet it says how to make it.
     """
     name, _, version = reference.partition("@")
     if version:
-        return _version(store, _asset(store, experiment, name)[1], version)
-    owner, asset = _asset(store, experiment, name)
+        return _version(store, _asset(store, experiment, name, graph)[1], version)
+    owner, asset = _asset(store, experiment, name, graph)
     last = store.pointer(owner, asset)
     manifest = store.manifest(asset, last) if last else None
     if manifest is None:
@@ -44,16 +45,16 @@ def materialized(store: Store, experiment: str, assets: Iterable[str]) -> list[M
     return [manifest for manifest in found if manifest]
 
 
-def _asset(store: Store, experiment: str, name: str) -> tuple[str, str]:
+def _asset(store: Store, experiment: str, name: str, graph: Collection[str]) -> tuple[str, str]:
     """(experiment, asset): an asset's own name may hold slashes, so the store decides where the experiment's name ends."""
     assets = store.assets()
     short = name.removeprefix(f"{experiment}/")
-    if short in assets:
+    if short in assets or short in graph:
         return experiment, short
     owner, _, rest = name.partition("/")
     if rest in assets:
         return owner, rest
-    near = get_close_matches(short, assets, n=3)
+    near = get_close_matches(short, sorted({*assets, *graph}), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has: {', '.join(assets) or 'nothing yet'}"
     raise SeedmillError(f"no version of an asset {name!r} is in the store; {hint}")
 
@@ -66,4 +67,4 @@ def _version(store: Store, asset: str, prefix: str) -> Manifest:
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} versions of {asset} begin" if found else f"no version of {asset} begins"
-    raise SeedmillError(f"{what} with {prefix!r}; it has: {', '.join(m.version for m in store.versions(asset))}")
+    raise SeedmillError(f"{what} with {prefix!r}; it has: {', '.join(m.version for m in store.versions(asset)) or 'none'}")

@@ -52,7 +52,10 @@ def _resolve(db: duckdb.DuckDBPyConnection, prefix: str, places: int) -> str:
     rows = db.execute("SELECT DISTINCT id FROM records WHERE starts_with(id, ?) ORDER BY id = ? DESC, id LIMIT 4", [prefix, prefix])
     found = [name for (name,) in rows.fetchall()]
     if not found or not prefix:
-        raise SeedmillError(f"no record has an id that begins with {prefix!r} in the {places} record sets of this experiment")
+        raise SeedmillError(
+            f"no record has an id that begins with {prefix!r} in the {places} record sets of this experiment: "
+            "take one from the column `id` of an output, or name the experiment with --recipe and --seed"
+        )
     if len(found) > 1 and found[0] != prefix:
         raise SeedmillError(f"more than one record id begins with {prefix!r}, among them {', '.join(found[:3])}: give more digits")
     return found[0]

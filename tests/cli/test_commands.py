@@ -131,6 +131,29 @@ def test_a_mistake_in_the_recipe_is_one_line_that_names_the_field(factory, works
         assert done.err.count("\n") == 1
 
 
+def test_what_was_not_made_yet_says_how_to_make_it(factory, world, workspace):
+    for command in (
+        ["chat"],
+        ["audit", "judged_dpo_checkpoint"],
+        ["audit", "smoke/judged_dpo_checkpoint"],
+        ["diff", "judged_dpo_checkpoint"],
+    ):
+        done = factory(*command)
+        remedy = "run `factory run judged_dpo_checkpoint` first"
+        assert (done.status, done.err) == (1, f"error: judged_dpo_checkpoint was never materialized by experiment 'smoke': {remedy}\n")
+    assert "did you mean judged_dpo_checkpoint" in factory("chat", "judged_dpo_checkpont").err
+    assert factory("report", "--seed", "5").out == "nothing has been made yet: `factory run` makes the model\n"
+    assert "take one from the column `id` of an output" in factory("trace", "zz").err
+
+
+def test_a_workspace_that_cannot_be_one_is_named(factory, workspace):
+    workspace.write_text("a file")
+    done = factory("run", "benchmarks")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert done.err.startswith(f"error: {workspace}/runs/smoke")
+    assert "set SEEDMILL_HOME" in done.err
+
+
 def test_a_recipe_that_is_not_there_is_one_line(factory, workspace):
     done = factory("status", "--recipe", "nowhere.yaml")
     assert (done.status, done.err.count("\n")) == (1, 1)

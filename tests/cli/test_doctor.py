@@ -43,7 +43,7 @@ def test_a_sound_installation_is_all_well(factory, workspace):
     done = factory("doctor", "--json")
     assert done.status == 0
     assert {name: check["state"] for name, check in checks(done).items() if check["state"] == "fail"} == {}
-    assert {"python", "packages", "recipe", "workspace", "store", "teacher", "cluster", "gpu"} == set(checks(done))
+    assert {"python", "packages", "recipe", "sources", "workspace", "store", "teacher", "cluster", "gpu"} == set(checks(done))
     assert "ok   recipe: " in factory("doctor").out
 
 
@@ -63,6 +63,15 @@ def test_a_teacher_without_a_key_or_an_answer_fails(factory, workspace, recipe, 
     monkeypatch.setenv("MILL_KEY", "x")
     found = checks(factory("doctor", "--recipe", path, "--json"))["teacher"]
     assert (found["state"], "http://127.0.0.1:9/v1 cannot be reached" in found["detail"]) == ("fail", True)
+
+
+def test_sources_that_are_not_there_are_all_named(factory, workspace, recipe, tmp_path):
+    (tmp_path / "empty").mkdir()
+    gone = {name: {"kind": "folder", "path": str(tmp_path / name)} for name in ("gone", "empty")}
+    found = checks(factory("doctor", "--recipe", recipe(sources=gone), "--json"))["sources"]
+    assert found["state"] == "fail"
+    assert f"gone: source folder '{tmp_path / 'gone'}' does not exist" in found["detail"]
+    assert f"empty: source '{tmp_path / 'empty'}' has no file" in found["detail"]
 
 
 def test_a_store_in_a_bucket_that_cannot_be_read_fails(factory, workspace, recipe, monkeypatch):
