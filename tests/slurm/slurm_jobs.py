@@ -32,10 +32,11 @@ def counting(root: Path, to: int, pause: float = 0.0, attempt: int = 1, run: str
     )
 
 
-def training(world: World, attempt: str, *previous: str) -> JobSpec:
-    """Two ranks over a tiny model, whose first start is slow."""
+def training(world: World, attempt: str, *previous: str, pause: float | None = None) -> JobSpec:
+    """Two ranks over a tiny model; with a `pause` after each step of the first start."""
     spec = world.spec("pretrained_checkpoint", "pretrain", SECTION, attempt, processes=2, previous=tuple(previous))
-    return spec.model_copy(update={"run": "slurm_stages:pretrain", "key": f"pretrained_checkpoint@v1#{attempt}"})
+    runtime = spec.runtime if pause is None else {**spec.runtime, "pause": pause}
+    return spec.model_copy(update={"run": "slurm_stages:pretrain", "key": f"pretrained_checkpoint@v1#{attempt}", "runtime": runtime})
 
 
 def digests(result: Result) -> dict[str, str]:

@@ -23,15 +23,15 @@ def count(context: Context) -> None:
 
 
 def pretrain(context: Context) -> None:
-    """Pretraining, with half a second after each step while there is no checkpoint to go on from."""
+    """Pretraining, with a pause after each step while there is no checkpoint to go on from."""
     from factory.training import pretrain
 
-    if not context.parts.names() and "SLURM_JOB_ID" in os.environ:
+    if not context.parts.names() and "pause" in context.runtime:
         say = context.progress
 
         def slowly(*arguments: Any, **metrics: float) -> None:
             say(*arguments, **metrics)
-            time.sleep(0.5)
+            time.sleep(context.runtime["pause"])
 
         context.progress = slowly  # type: ignore[method-assign]
     pretrain.run(context)

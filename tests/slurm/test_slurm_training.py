@@ -42,7 +42,7 @@ def resumed_at(slurm: SlurmLauncher, spec: JobSpec) -> list[int]:
 
 
 def test_a_preempted_job_saves_is_queued_again_and_ends_with_the_local_digests(slurm, world, undisturbed, tmp_path):
-    cluster, spec = launcher(tmp_path), training(world, "preempted")
+    cluster, spec = launcher(tmp_path), training(world, "preempted", pause=0.5)
     cluster.submit(spec.key, spec)
     wait_for(lambda: len(steps_of(cluster, spec)) > 2, seconds=60)
     (job,) = slurm.jobs()[-1:]
@@ -55,7 +55,7 @@ def test_a_preempted_job_saves_is_queued_again_and_ends_with_the_local_digests(s
 
 
 def test_a_job_near_its_time_limit_saves_is_queued_again_and_ends_with_the_local_digests(slurm, world, undisturbed, tmp_path):
-    cluster, spec = launcher(tmp_path, time_limit="1", save_seconds=2), training(world, "limited")
+    cluster, spec = launcher(tmp_path, time_limit="1", save_seconds=2), training(world, "limited", pause=0.5)
     cluster.submit(spec.key, spec)
     (job,) = slurm.jobs()[-1:]
     with slurm.hurrying(job):
@@ -65,7 +65,7 @@ def test_a_job_near_its_time_limit_saves_is_queued_again_and_ends_with_the_local
 
 
 def test_an_interrupt_has_the_ranks_save_and_ends_the_job_and_the_next_attempt_goes_on(slurm, world, undisturbed, tmp_path):
-    cluster, spec = launcher(tmp_path), training(world, "cancelled")
+    cluster, spec = launcher(tmp_path), training(world, "cancelled", pause=0.5)
     cluster.submit(spec.key, spec)
 
     def interrupt(message):
@@ -86,7 +86,7 @@ def test_an_interrupt_has_the_ranks_save_and_ends_the_job_and_the_next_attempt_g
 
 
 def test_two_ranks_on_two_nodes_end_with_the_local_digests_and_leave_nothing_else(slurm: VirtualSlurm, world, undisturbed, tmp_path):
-    cluster, spec = launcher(tmp_path), training(world, "twonodes", str(world.root / "jobs" / "absent"))
+    cluster, spec = launcher(tmp_path), training(world, "twonodes")
     cluster.submit(spec.key, spec)
     (job,) = slurm.jobs()[-1:]
     heard: list[dict] = []
