@@ -40,6 +40,14 @@ class SlurmConfig(Section):
     poll_seconds: float = Field(default=5.0, gt=0, description="seconds between two looks into the queue")
     patience_seconds: float = Field(default=600.0, ge=0, description="an unreachable controller or host is tried again for so long")
 
+    @field_validator("time_limit", mode="before")
+    @classmethod
+    def _is_quoted(cls, value: object) -> object:
+        """YAML 1.1 reads 4:00:00 as a number to base 60, so a number may be minutes or seconds."""
+        if isinstance(value, int):
+            raise ValueError('YAML reads this as a number: put the limit in quotes, as in "4:00:00"')
+        return value
+
     @field_validator("options")
     @classmethod
     def _leaves_the_launcher_its_own(cls, value: tuple[str, ...]) -> tuple[str, ...]:
