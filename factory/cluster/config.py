@@ -45,7 +45,7 @@ class SlurmConfig(Section):
     def _is_quoted(cls, value: object) -> object:
         """YAML 1.1 reads 4:00:00 as a number to base 60, so a number may be minutes or seconds."""
         if isinstance(value, int):
-            raise ValueError('YAML reads this as a number: put the limit in quotes, as in "4:00:00"')
+            raise ValueError('YAML reads this as a number: put the limit in quotes, as in "4:00:00"')  # noqa: TRY004 (pydantic reports a ValueError)
         return value
 
     @field_validator("options")
