@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training
+.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training bench-pts bench-chains
 
 model: $(READY)
 	$(BIN)/factory run --recipe recipes/laptop.yaml $(if $(SEED),--seed $(SEED))
@@ -45,6 +45,13 @@ $(READY): pyproject.toml requirements.lock
 # Tokens a second of a training step beside transformers and a plain loop, interleaved (two minutes).
 bench-training: $(READY)
 	$(BIN)/python benchmarks/training.py
+
+# Needs an experiment with an SFT checkpoint: `make model` makes one.
+bench-pts: $(READY)
+	$(BIN)/python benchmarks/pts.py $(if $(SEED),--seed $(SEED))
+
+bench-chains: $(READY)
+	$(BIN)/python benchmarks/pivotal_chains.py
 
 # Resolve the lock anew. torch is left out: its build (CPU, CUDA) is the index's choice, and so are its hashes.
 lock: $(READY)
