@@ -50,9 +50,7 @@ def draw(result: dict[str, Any], console: Console) -> None:
     if "pairs" in result:
         _draw_pairs(result["pairs"], console)
     else:
-        stored = result["trajectory"]
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-        _draw_trajectory(Trajectory(**fields), console)
+        _draw_trajectory(Trajectory(**result["trajectory"]), console)
 
 
 def _draw_trajectory(trajectory: Trajectory, console: Console) -> None:
