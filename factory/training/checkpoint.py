@@ -3,6 +3,8 @@
 A checkpoint folder holds model, optimiser, schedule and counters. The data position is the step counter alone.
 """
 
+import contextlib
+import os
 import queue
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 
 from factory.digest import canonical_json, tensors_digest
+from factory.errors import NO_ROOM
+from factory.training import seal
+from factory.training.distributed import from_main, is_main
 from factory.training.megatron import (
     HAS_GPU,
     MegatronOptimizer,
@@ -44,18 +50,24 @@ def save(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: O
     """Write a checkpoint into an existing empty folder; every rank calls it.
 
     Megatron collects its writers' results through a queue that belongs to a spawned manager process, which imports all of
-    torch (2 CPU-seconds a save); writers that are joined before the queue is read need no more than a plain queue.
+    torch (2 CPU-seconds a save), and forks a writer that outlives a killed job, waiting for it for ever. Each rank writes one
+    file here, and waits for it: it may as well write itself, with a plain queue.
     """
     filesystem_async._results_queue = queue.Queue()
+    filesystem_async.FileSystemWriterAsync.write_preloaded_data_multiproc = staticmethod(_write_here)  # type: ignore[assignment]
     gather_parameters(model)
     state = _model_state(model) | _optimizer_state(model, optimizer, loading=False)
     state |= {"scheduler": scheduler.state_dict(), "counters": asdict(counters)}
     strategy = TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1)
-    dist_checkpointing.save(state, str(folder), strategy, content_metadata={"distrib_optim_sharding_type": "fully_reshardable"})
+    with _naming_a_full_disk(folder):
+        dist_checkpointing.save(state, str(folder), strategy, content_metadata={"distrib_optim_sharding_type": "fully_reshardable"})
+    if is_main():
+        seal.write(folder)
 
 
 def load(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler) -> Counters:
     """Restore everything that `save` wrote, at this job's layout; every rank calls it."""
+    _check(folder)
     prepare_for_loading(optimizer)
     state = _model_state(model) | _optimizer_state(model, optimizer, loading=True)
     state |= {"scheduler": None, "counters": None}
@@ -69,8 +81,44 @@ def load(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: O
 
 def load_weights(folder: Path, model: Chunks) -> None:
     """Take over the weights of another stage's checkpoint, before an optimiser copies them; every rank calls it."""
+    _check(folder)
     loaded: dict[str, Any] = dist_checkpointing.load(_model_state(model), str(folder))  # type: ignore[assignment]
     _take_over(model, loaded)
+
+
+def _write_here(transforms: list[Any], _: bool, __: int, buckets: list[Any], results: "queue.Queue[Any]") -> None:
+    """Stands for Megatron's forking writer: the same write of the same buckets, in this process."""
+    written: dict[int, Any] | Exception = {}
+    write: Any = filesystem_async.FileSystemWriterAsync.write_preloaded_data
+    for number, bucket in enumerate(buckets):
+        found: queue.Queue[Any] = queue.Queue()
+        running: queue.Queue[int] = queue.Queue()
+        running.put(number)
+        write(transforms, number, bucket, found, running, use_fsync=True)
+        _, outcome = found.get()
+        if isinstance(outcome, Exception):
+            written = outcome
+            break
+        written[number] = outcome
+    results.put(written)
+
+
+@contextlib.contextmanager
+def _naming_a_full_disk(folder: Path) -> Iterator[None]:
+    """Megatron's writers hand errors on as text: give a full disk its number back, by which jobs explain it."""
+    try:
+        yield
+    except CheckpointException as error:
+        for number in NO_ROOM:
+            if f"[Errno {number}]" in str(error):
+                raise OSError(number, os.strerror(number), str(folder)) from error
+        raise
+
+
+def _check(folder: Path) -> None:
+    if is_main():
+        seal.check(folder)
+    from_main(None)
 
 
 def tensors(folder: Path, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:

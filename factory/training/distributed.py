@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,11 @@ def shared_part(context: Context, name: str) -> Iterator[Path]:
         with context.parts.writing(name) as path:
             path.mkdir(parents=True, exist_ok=True)
             from_main(path)
-            yield path
+            try:
+                yield path
+            except OSError:  # half a checkpoint would keep a full disk full
+                shutil.rmtree(path)
+                raise
             dist.barrier()
         dist.barrier()
         return
