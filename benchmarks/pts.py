@@ -169,12 +169,18 @@ def referee(bench: Bench, runs: Sequence[Run]) -> dict[Pair, tuple[float, float]
 
 
 def figures(run: Run, judged: dict[Pair, tuple[float, float]], least: float) -> dict[str, Any]:
-    """What a true pair cost; a true contrast asks the same of the pair's two tokens."""
-    true = sum(abs(judged[pair][0]) >= least for pair in run.pairs)
-    contrasts = sum(judged[pair][1] >= least for pair in run.pairs)
+    """What a true pair cost; a true contrast asks the same of the pair's two tokens.
+
+    A pair that was found from either of its tokens counts once, with the larger change.
+    """
+    found: dict[tuple[int, Tokens, int, int], tuple[float, float]] = {}
+    for pair in sorted(run.pairs, key=lambda pair: abs(judged[pair][0])):
+        found[pair.question, pair.prefix, pair.chosen, pair.rejected] = judged[pair]
+    true = sum(abs(change) >= least for change, _ in found.values())
+    contrasts = sum(contrast >= least for _, contrast in found.values())
     return {
-        "pairs": len(run.pairs), "true_pairs": true, "precision": true / len(run.pairs), "true_contrasts": contrasts,
-        "contrast_precision": contrasts / len(run.pairs), "prefill_tokens": run.prefill_tokens, "decode_tokens": run.decode_tokens,
+        "pairs": len(found), "true_pairs": true, "precision": true / len(found), "true_contrasts": contrasts,
+        "contrast_precision": contrasts / len(found), "prefill_tokens": run.prefill_tokens, "decode_tokens": run.decode_tokens,
         "tokens_per_true_pair": run.tokens / true, "wall_seconds": run.wall_seconds, "cpu_seconds": run.cpu_seconds,
         "wall_seconds_per_true_pair": run.wall_seconds / true,
     }  # fmt: skip
