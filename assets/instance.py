@@ -8,6 +8,8 @@ import dagster as dg
 import psutil
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from factory.locks import alone
+
 PROCESS = "seedmill/process"
 TEMPLATE = Path(__file__).with_name("dagster.yaml")
 
@@ -23,9 +25,10 @@ def home(workspace: Path) -> Path:
 
 def open_instance(workspace: Path) -> DagsterInstance:
     """The persistent instance that the command line and the web UI share."""
-    folder = home(workspace)
-    os.environ["DAGSTER_HOME"] = str(folder)
-    return DagsterInstance.from_config(str(folder))
+    with alone(workspace / "locks" / "dagster.lock"):  # two first runs would both create its tables
+        folder = home(workspace)
+        os.environ["DAGSTER_HOME"] = str(folder)
+        return DagsterInstance.from_config(str(folder))
 
 
 def process_tag() -> str:

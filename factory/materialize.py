@@ -20,6 +20,7 @@ from factory.experiment import Experiment
 from factory.graph.stage import Stage
 from factory.job import run_stage
 from factory.lineage.closure import closure
+from factory.locks import alone
 from factory.parts import write_atomically
 from factory.provenance import git_commit, package_versions
 from factory.spec import InputSpec, JobSpec, Result
@@ -27,6 +28,7 @@ from factory.store.base import Attempt
 from factory.store.local import safe
 from factory.store.manifest import Manifest, Upstream, content_digest
 
+ELSEWHERE = "another run makes this version just now: waiting for it"
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -48,18 +50,21 @@ def materialize(experiment: Experiment, name: str, *, rebuild: bool = False, lis
 
     A fresh version is verified and reused; one whose files were damaged is set aside and built again. With `rebuild`, the
     stage runs once more from nothing, and a digest other than the committed one is an error. `listen` receives the stage's
-    messages (progress, log) as they come. Raises SeedmillError when an upstream is not fresh or the stage fails.
+    messages (progress, log) as they come. Another run of this machine that makes the same version is waited for. Raises
+    SeedmillError when an upstream is not fresh or the stage fails.
     """
     begin = time.monotonic()
     stage = experiment.stage(name)
     inputs = experiment.inputs(stage)
     source = experiment.observe(stage)
     version = experiment.wanted(stage, {u: m.digest for u, m in inputs.items()}, source)
-    manifest = experiment.store.manifest(stage.name, version)
-    if manifest and not rebuild and not _damaged(experiment, manifest, listen):
-        experiment.store.point(experiment.name, stage.name, version)
-        return Materialization(manifest, reused=True, seconds=time.monotonic() - begin)
-    with explaining_a_full_disk(experiment.workspace):
+    # Two that make one version would write into one attempt, and the first to commit would tidy the other's away.
+    lock = experiment.workspace / "locks" / f"{stage.name.replace('/', '.')}@{version}.lock"
+    with explaining_a_full_disk(experiment.workspace), alone(lock, lambda: listen({"kind": "log", "text": ELSEWHERE})):
+        manifest = experiment.store.manifest(stage.name, version)
+        if manifest and not rebuild and not _damaged(experiment, manifest, listen):
+            experiment.store.point(experiment.name, stage.name, version)
+            return Materialization(manifest, reused=True, seconds=time.monotonic() - begin)
         attempt = _attempt(experiment, stage, version, from_nothing=rebuild)
         spec = _specification(experiment, stage, attempt, inputs)
         result = _run(experiment, stage, spec, listen)
