@@ -53,11 +53,19 @@ def save(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: O
     torch (2 CPU-seconds a save), and forks a writer that outlives a killed job, waiting for it for ever. Each rank writes one
     file here, and waits for it: it may as well write itself, with a plain queue.
     """
-    filesystem_async._results_queue = queue.Queue()
-    filesystem_async.FileSystemWriterAsync.write_preloaded_data_multiproc = staticmethod(_write_here)  # type: ignore[assignment]
     gather_parameters(model)
     state = _model_state(model) | _optimizer_state(model, optimizer, loading=False)
-    state |= {"scheduler": scheduler.state_dict(), "counters": asdict(counters)}
+    _write(folder, state | {"scheduler": scheduler.state_dict(), "counters": asdict(counters)})
+
+
+def save_weights(folder: Path, model: Chunks) -> None:
+    """Write the weights alone: what another stage can start from, but none go on with."""
+    _write(folder, _model_state(model))
+
+
+def _write(folder: Path, state: dict[str, Any]) -> None:
+    filesystem_async._results_queue = queue.Queue()
+    filesystem_async.FileSystemWriterAsync.write_preloaded_data_multiproc = staticmethod(_write_here)  # type: ignore[assignment]
     strategy = TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1)
     with _naming_a_full_disk(folder):
         dist_checkpointing.save(state, str(folder), strategy, content_metadata={"distrib_optim_sharding_type": "fully_reshardable"})
