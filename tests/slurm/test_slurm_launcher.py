@@ -129,12 +129,11 @@ def test_a_writer_on_a_lost_node_is_fenced_by_the_next_start(slurm: VirtualSlurm
     assert json.loads((Path(spec.folder) / "out" / "numbers.json").read_text()) == {"to": 400}
 
 
-@pytest.mark.kill
 def test_a_controller_that_is_away_for_a_while_is_waited_for(slurm, tmp_path):
     cluster, spec = launcher(tmp_path), counting(tmp_path, 20, pause=0.3)
     cluster.submit(spec.key, spec)
     wait_for(lambda: len(progress(cluster, spec)) >= 2)
-    slurm.kill_controller()
+    slurm.stop_controller()
     back = threading.Timer(3, slurm.start_controller)
     back.start()
     assert attend(cluster, spec.key, lambda _: None).metrics["writers"] == [0]

@@ -105,8 +105,9 @@ class VirtualSlurm:
     def start_controller(self) -> None:
         self._run("slurmctld", "-f", str(self.configuration))
 
-    def kill_controller(self) -> None:
-        self._kill(self.base / "slurmctld.pid", signal.SIGKILL)
+    def stop_controller(self) -> None:
+        """Stop it as an update does. Killed, it would forget what it had not written to its state folder for some seconds."""
+        self._kill(self.base / "slurmctld.pid", signal.SIGTERM)
 
     def start_node(self, node: str) -> None:
         """Start a node's daemon and wait until Slurm gives it jobs."""
