@@ -20,7 +20,7 @@ import torch
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.training import checkpoint, flops
+from factory.training import checkpoint, flops, shadow
 from factory.training import optimizer as optimizers
 from factory.training.config import ModelConfig, TrainingConfig
 from factory.training.distributed import from_main, is_main, shared_part, speaks_for_loss, sum_over_world
@@ -89,12 +89,11 @@ class Trainer:
 
     def step(self) -> bool:
         """One optimiser step; returns whether some rank was asked to stop."""
-        rate = self.optimizer.param_groups[0]["lr"]
-        for chunk in self.model:
-            chunk.zero_grad_buffer()
-        self.optimizer.zero_grad()
-        *sums, tokens, stop = self._forward_backward().tolist()
+        rate, reference = self.optimizer.param_groups[0]["lr"], self._shadow()
+        *sums, tokens, stop = self._gradients()
         means = self._means(sums)
+        if reference is not None:
+            shadow.compare(self._measured(means), reference, self.training.shadow, self.counters.step)
         usable, limit = math.isfinite(means["loss"]) and means["loss"] < self._limit("loss"), self._limit("grad_norm")
         norm = optimizers.guarded_step(self.optimizer, self.training.optimizer.clip, usable=usable, limit=limit)
         self.scheduler.step(increment=1)
@@ -111,6 +110,25 @@ class Trainer:
         if is_main():
             self.context.progress(self.counters.step, self.steps, "steps", loss=round(means["loss"], 4))
         return stop > 0
+
+    def _gradients(self) -> list[float]:
+        """Fresh gradients of this step, and the world's sums as `_forward_backward` has them."""
+        for chunk in self.model:
+            chunk.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        return self._forward_backward().tolist()
+
+    def _shadow(self) -> shadow.Measured | None:
+        """What this step is in BF16, where FP8 is to be held against it."""
+        if not shadow.due(self.training, self.counters.step):
+            return None
+        with shadow.in_bf16(self.model):
+            *sums, _, _ = self._gradients()
+            return self._measured(self._means(sums))
+
+    def _measured(self, means: dict[str, float]) -> shadow.Measured:
+        self.optimizer.prepare_grads()
+        return shadow.Measured(means["loss"], float(self.optimizer.get_grad_norm()))
 
     def _forward_backward(self) -> torch.Tensor:
         """Gradients of one step; returns the world's sums: the objective's report, tokens, and requests to stop."""
