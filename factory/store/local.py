@@ -142,7 +142,8 @@ class LocalStore:
 
     def tidy(self, attempt: Attempt) -> None:
         """Remove what was left behind on the way to a version that is committed: unfinished attempts, finished parts."""
-        shutil.rmtree(attempt.folder / "parts", ignore_errors=True)
+        for left in ("parts", "starts"):
+            shutil.rmtree(attempt.folder / left, ignore_errors=True)
         for folder in attempt.previous:
             shutil.rmtree(folder, ignore_errors=True)
 
