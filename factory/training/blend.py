@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from factory.context import Context
+from factory.errors import SeedmillError
 from factory.records import Record
 from factory.training.distributed import from_main, is_main
 from factory.training.megatron import BlendedDataset, BlendedMegatronDatasetBuilder, GPTDataset, GPTDatasetConfig
@@ -44,7 +45,7 @@ class BlendRows:
         if order is not None:
             shards = with_shares_of(shards, order)
         self.shards = [shard for shard in shards if shard.share > 0]
-        self.eod = eod
+        self.vocab_size = vocab_size
         config = GPTDatasetConfig(
             random_seed=context.seed("blend") % 2**32,
             sequence_length=length,
@@ -67,9 +68,15 @@ class BlendRows:
         return len(self._rows)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Rows `indices` as tokens, labels and loss mask, each [rows, length]."""
+        """Rows `indices` as tokens, labels and loss mask, each [rows, length]; raises on an id that the tokenizer does not have."""
         rows: list[dict[str, Any]] = [self._rows[i] for i in indices]
-        return {name: torch.stack([row[name] for row in rows]) for name in ("tokens", "labels", "loss_mask")}
+        batch = {name: torch.stack([row[name] for row in rows]) for name in ("tokens", "labels", "loss_mask")}
+        largest = max(int(batch["tokens"].max()), int(batch["labels"].max()))
+        if largest >= self.vocab_size:
+            raise SeedmillError(
+                f"the shards hold token id {largest} but the tokenizer has {self.vocab_size} ids: build the shards with this tokenizer"
+            )
+        return batch
 
     def items(self, indices: range) -> Iterator[Record]:
         """Per shard, the documents (indices within the shard) that rows `indices` touch, and how many tokens they have."""

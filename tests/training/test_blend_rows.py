@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from training_worlds import MODEL, SHORT, metrics_of, run_here
+from training_worlds import MODEL, SHORT, VOCABULARY, metrics_of, run_here
 
 from factory.errors import SeedmillError
 
@@ -51,6 +51,13 @@ def test_a_truncated_index_is_one_clear_error(world):
     index = shard(world) / "data.idx"
     index.write_bytes(index.read_bytes()[:60])
     with pytest.raises(SeedmillError, match=r"token_shards/code: data\.idx is cut short"):
+        run_here(spec_of(world))
+
+
+def test_shards_of_another_tokenizer_are_one_clear_error(world):
+    path = world.folder("tokenizer") / "spec.json"
+    path.write_text(path.read_text().replace(f'"vocab_size": {VOCABULARY}', '"vocab_size": 48'))
+    with pytest.raises(SeedmillError, match=r"the shards hold token id \d+ but the tokenizer has 48 ids"):
         run_here(spec_of(world))
 
 
