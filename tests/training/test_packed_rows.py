@@ -48,7 +48,8 @@ def test_only_the_assistants_tokens_and_its_end_are_learned():
 def test_a_packed_example_gets_the_losses_it_gets_alone(precision):
     groups = [group(n, [FIRST_WORD + (n + 3 * i) % 50 for i in range(size)]) for n, size in enumerate((9, 13, 6))]
     with joined(LayoutConfig(), seed=5):
-        gpt = model.build(ModelConfig(**MODEL), PretrainConfig(precision=precision), VOCABULARY).eval()
+        (gpt,) = model.build(ModelConfig(**MODEL), PretrainConfig(precision=precision), VOCABULARY)
+        gpt.eval()
         packed = objectives.token_losses(PackedRows("a", groups, [[0, 1, 2]], 32).batch([0]), gpt)[0]
         alone = [objectives.token_losses(PackedRows("a", groups, [[n]], groups[n].length).batch([0]), gpt)[0] for n in range(3)]
     tolerance = {"fp32": 1e-5, "bf16": 3e-2}[precision]
