@@ -24,8 +24,9 @@ from factory.store.config import StoreConfig
 from factory.synthesis.config import SynthesisConfig
 from factory.tokens.config import PHI4_SHARES, BlendConfig, Cluster, LongDocuments, Shares, TokenizerConfig
 from factory.tokens.config import LongContextConfig as LongContextBlendConfig
-from factory.training.config import DpoConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
+from factory.training.config import DpoConfig, ImportConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
 
+IMPORTED = "imported_checkpoint"
 NAME = r"^[a-z][a-z0-9_-]{0,40}$"
 
 
@@ -52,11 +53,17 @@ class MixtureSection(Section):
 class TrainingSection(Section):
     """The five training stages, one trainer."""
 
+    imported: ImportConfig | None = Field(default=None, description="a Hugging Face checkpoint that `pretrain.start_from` may name")
     pretrain: PretrainConfig = PretrainConfig()
     midtrain: MidtrainConfig = MidtrainConfig()
     sft: SftConfig = SftConfig()
     pivotal_dpo: DpoConfig = DpoConfig()
     judged_dpo: DpoConfig = DpoConfig(start_from="pivotal_dpo_checkpoint", pairs="judged_pairs", beta=0.1)
+
+    @property
+    def stages(self) -> dict[str, TrainingConfig]:
+        """The five stages by name, in the order that they run."""
+        return {name: getattr(self, name) for name in ("pretrain", "midtrain", "sft", "pivotal_dpo", "judged_dpo")}
 
 
 class PreferenceSection(Section):
@@ -100,11 +107,21 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _layouts_hold_the_model(self) -> Self:
-        for name in type(self.training).model_fields:
+        for name, stage in self.training.stages.items():
             try:
-                getattr(self.training, name).layout.check_model(self.training.pretrain.model)
+                stage.layout.check_model(self.training.pretrain.model)
             except SeedmillError as error:
                 raise ValueError(f"training.{name}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _the_start_is_imported(self) -> Self:
+        start, imported = self.training.pretrain.start_from, self.training.imported
+        if (start == IMPORTED) != (imported is not None) or start not in {None, IMPORTED}:
+            raise ValueError(
+                f"training.pretrain.start_from is {start!r} and training.imported is {'set' if imported else 'absent'}: "
+                f"to go on from a Hugging Face checkpoint, set training.imported and start_from: {IMPORTED}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -161,8 +161,7 @@ def cluster(recipe: Recipe) -> Finding:
     """Where jobs run: this machine needs a core for each rank of the largest job, Slurm its commands."""
     if isinstance(recipe.cluster, SlurmConfig):
         return _slurm(recipe.cluster)
-    training = recipe.training
-    ranks = max(getattr(training, name).layout.world_size for name in type(training).model_fields)
+    ranks = max(stage.layout.world_size for stage in recipe.training.stages.values())
     cores = len(os.sched_getaffinity(0))
     detail = f"local launcher, {cores} cores, largest job {ranks} ranks"
     if ranks > cores:
@@ -188,8 +187,7 @@ def gpu(recipe: Recipe) -> Finding:
     found = _gpus()
     if found:
         return Finding("gpu", "ok", "; ".join(found))
-    training = recipe.training
-    fp8 = [name for name in type(training).model_fields if getattr(training, name).fp8 != "none"]
+    fp8 = [name for name, stage in recipe.training.stages.items() if stage.fp8 != "none"]
     if fp8:
         return Finding(
             "gpu", "fail", f"none, but fp8 is on in training.{', training.'.join(fp8)}", "run where there is a GPU, or set fp8: none"

@@ -2,20 +2,22 @@
 
 from factory.graph.stage import Stage
 from factory.graph.tokens import shard_names
-from factory.recipe import Recipe
-from factory.training.config import DpoConfig, TrainingConfig
+from factory.recipe import IMPORTED, Recipe
+from factory.training.config import DpoConfig, ImportConfig, TrainingConfig
 
 
 def stages(recipe: Recipe) -> list[Stage]:
     """The training group."""
     training, shards = recipe.training, shard_names(recipe)
+    imported = [_imported(training.imported)] if training.imported else []
     return [
+        *imported,
         checkpoint(
             "pretrained_checkpoint",
             "Next-token prediction on the mixture, from fresh weights.",
             "factory.training.pretrain:run",
             training.pretrain,
-            ("tokenizer", "pretraining_blend", *shards),
+            ("tokenizer", *(stage.name for stage in imported), "pretraining_blend", *shards),
         ),
         checkpoint(
             "midtrained_checkpoint",
@@ -34,6 +36,23 @@ def stages(recipe: Recipe) -> list[Stage]:
         dpo("pivotal_dpo_checkpoint", "Direct preference optimisation on single pivotal tokens (first round).", training.pivotal_dpo),
         dpo("judged_dpo_checkpoint", "Direct preference optimisation on judged whole answers (second round).", training.judged_dpo),
     ]
+
+
+def _imported(section: ImportConfig) -> Stage:
+    """Somebody else's weights, in the lineage as a source is: by their content."""
+    return Stage(
+        name=IMPORTED,
+        group="training",
+        description=f"A Hugging Face checkpoint to go on from, licence {section.license}.",
+        run="factory.training.imported:run",
+        section=section,
+        inputs=("tokenizer",),
+        kinds=("huggingface", "pytorch"),
+        seeded=False,
+        process=True,
+        observe="factory.training.import_source:observe",
+        places=frozenset({"folder"}),
+    )
 
 
 def dpo(name: str, description: str, section: DpoConfig, group: str = "training") -> Stage:

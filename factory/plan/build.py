@@ -104,14 +104,14 @@ def build(recipe: Recipe, gpu_name: GpuName, utilisation: Utilisation) -> Plan:
         utilisation=utilisation,
         published_mfu=time.published_mfu(published, pretrain_flops) if published else None,
         reserved_gib=recipe.plan.reserved_gib,
-        stages=[_stage(recipe, name, model, vocab_size, GPUS[gpu_name], utilisation.mfu) for name in type(recipe.training).model_fields],
+        stages=[_stage(recipe, name, model, vocab_size, GPUS[gpu_name], utilisation.mfu) for name in recipe.training.stages],
         clusters=data.clusters(recipe, vocab_size),
         teacher=data.teacher(recipe),
     )
 
 
 def _stage(recipe: Recipe, name: str, model: ModelConfig, vocab_size: int, gpu: Gpu, mfu: float) -> StagePlan:
-    training: TrainingConfig = getattr(recipe.training, name)
+    training = recipe.training.stages[name]
     examples = time.expected_examples(name, training, recipe.plan, recipe.synthesis.sft_conversations.conversations)
     steps = time.steps(training, *examples)
     per_token = flops.per_token(model, vocab_size, training.sequence_length)

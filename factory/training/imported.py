@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from factory.context import Context
-from factory.digest import file_digest, json_digest
 from factory.errors import SeedmillError
 from factory.training import checkpoint, convert, model
 from factory.training.config import ImportConfig, LayoutConfig, ModelConfig, PretrainConfig
 from factory.training.distributed import joined
+from factory.training.import_source import checkpoint_files
 from factory.training.outputs import Vocabulary
 
 SHAPES = ("phi3", "llama")
@@ -26,11 +26,6 @@ JOINED = {
     "mlp.gate_up_proj.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
 }
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-
-
-def observe(section: ImportConfig) -> str:
-    """The version of the folder as it lies there now: its files' names and contents."""
-    return json_digest({path.name: file_digest(path) for path in _files(Path(section.folder))})
 
 
 def run(context: Context) -> None:
@@ -53,7 +48,7 @@ def run(context: Context) -> None:
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """`config.json` and the weights under Phi-3's names, fp32; raises `SeedmillError` on what is not such a model."""
-    files = _files(folder)
+    files = checkpoint_files(folder)
     settings = _flat(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     _check(folder, settings)
     state = {name: tensor.float() for path in files if path.suffix == ".safetensors" for name, tensor in load_file(path).items()}
@@ -71,12 +66,6 @@ def as_phi3(state: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> d
     if HEAD not in out:
         out[HEAD] = out[EMBEDDING].clone()
     return out
-
-
-def _files(folder: Path) -> list[Path]:
-    if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
-        raise SeedmillError(f"{folder} holds no config.json with *.safetensors: name the folder of a Hugging Face checkpoint")
-    return [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from training_worlds import SHORT, VOCABULARY, losses_of, run_here
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
 from factory.errors import SeedmillError
-from factory.training import imported
+from factory.training import import_source
 from factory.training.config import ImportConfig
 
 SHAPE = {
@@ -82,8 +82,8 @@ def test_a_folder_without_a_model_is_named(world, tmp_path):
 def test_the_version_is_that_of_the_files(tmp_path):
     save(tmp_path / "theirs")
     section = ImportConfig(folder=str(tmp_path / "theirs"), license="MIT")
-    before = imported.observe(section)
-    assert imported.observe(section) == before
+    before = import_source.observe(section)
+    assert import_source.observe(section) == before
     with (tmp_path / "theirs" / "config.json").open("a") as stream:
         stream.write(" ")
-    assert imported.observe(section) != before
+    assert import_source.observe(section) != before
