@@ -1,6 +1,7 @@
 """What tests of several rooms share: one undisturbed run of the smoke recipe, made the first time a test asks for it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_interrupt() -> None:
+    """A shell that runs tests in the background has them ignore Ctrl-C, and so would every command that they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
