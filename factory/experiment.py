@@ -15,13 +15,13 @@ from factory.store import open_store
 from factory.store.base import Store
 from factory.store.manifest import Manifest, identity
 
-State = Literal["fresh", "stale", "pending", "missing"]
+State = Literal["fresh", "stale", "pending", "missing", "unreadable"]
 
 
 @dataclass(frozen=True)
 class AssetState:
     """Where an asset stands: fresh (the wanted version exists), stale (another one does), pending (an upstream is not fresh,
-    so only the rebuild tells), missing (never made by this experiment).
+    so only the rebuild tells), missing (never made by this experiment), unreadable (its source cannot be read just now).
     """
 
     asset: str
@@ -74,6 +74,8 @@ class Experiment:
         """The fresh versions of the stage's upstream assets; an error names what to run where one is not fresh."""
         states = self._walk(stage)
         for name in stage.inputs:
+            if states[name].state == "unreadable":
+                raise SeedmillError(f"{stage.name} needs {name}, whose source cannot be read: {states[name].why}")
             if states[name].manifest is None:
                 raise SeedmillError(f"{stage.name} needs {name}, which is {states[name].state} ({states[name].why}): materialize it first")
         return {name: manifest for name in stage.inputs if (manifest := states[name].manifest)}
@@ -121,7 +123,10 @@ class Experiment:
             state: State = "pending" if last else "missing"
             return AssetState(stage.name, state, f"waits for {_few(waiting)}", last)
         inputs = {name: manifest.digest for name in stage.inputs if (manifest := above[name].manifest)}
-        source = self.observe(stage)
+        try:
+            source = self.observe(stage)
+        except (SeedmillError, OSError) as error:
+            return AssetState(stage.name, "unreadable", str(error), last)
         version = self.wanted(stage, inputs, source)
         manifest = self.store.manifest(stage.name, version)
         if manifest:

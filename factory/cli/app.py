@@ -62,7 +62,7 @@ def plan(
 
 @app.command()
 def status(recipe: RecipeOption = RECIPE, seed: SeedOption = None, as_json: JsonOption = False) -> None:
-    """Where every asset stands: fresh, stale, pending or missing, and why."""
+    """Where every asset stands: fresh, stale, pending, missing or unreadable, and why."""
     from factory.cli import show
     from factory.experiment import Experiment
     from factory.recipe import load

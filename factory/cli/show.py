@@ -11,7 +11,8 @@ from rich.tree import Tree
 from factory.cli.words import count, duration, percent, size
 
 Result = dict[str, Any]
-STATE_STYLES = {"fresh": "green", "stale": "yellow", "pending": "cyan", "missing": "dim", "ok": "green", "warn": "yellow", "fail": "red"}
+STATE_STYLES = {"fresh": "green", "stale": "yellow", "pending": "cyan", "missing": "dim", "unreadable": "red"}
+STATE_STYLES |= {"ok": "green", "warn": "yellow", "fail": "red"}
 VERDICT_STYLES = {"rose": "green", "fell": "red"}
 DIGITS = 8
 LONGEST_VALUE = 60

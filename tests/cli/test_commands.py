@@ -110,6 +110,18 @@ def test_status_gives_every_asset_its_state_and_reason(factory, world):
     assert "missing" in factory("status").out
 
 
+def test_status_tells_a_source_that_cannot_be_read_on_its_line_and_goes_on(factory, workspace, tmp_path):
+    path, away = tmp_path / "recipe.yaml", tmp_path / "away"
+    recipe = yaml.safe_load(SMOKE.read_text())
+    recipe["sources"]["web"] = {"kind": "folder", "path": str(away), "cluster": "web"}
+    path.write_text(yaml.safe_dump(recipe))
+    done = factory("status", "--recipe", str(path), "--json")
+    rows = {row["asset"]: row for row in json.loads(done.out)["assets"]}
+    assert (done.status, rows["raw_documents/web"]["state"], rows["raw_documents/code"]["state"]) == (0, "unreadable", "missing")
+    assert str(away) in rows["raw_documents/web"]["why"]
+    assert "1 unreadable" in factory("status", "--recipe", str(path)).out
+
+
 def test_another_seed_is_an_experiment_of_its_own(factory, world):
     found = factory("audit", "tokenizer", "--seed", "3")
     assert (found.status, found.out) == (1, "")

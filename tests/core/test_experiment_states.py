@@ -77,6 +77,19 @@ def test_a_changed_source_makes_what_reads_it_stale(mini):
     assert mini.experiment().latest("words").rows == 3
 
 
+def test_a_source_that_cannot_be_read_is_told_on_its_line_and_stops_only_what_reads_it(mini):
+    run_all(mini)
+    (mini.workspace / "source.txt").rename(mini.workspace / "away.txt")
+    experiment = mini.experiment()
+    assert states(experiment) == {"raw": "unreadable", "words": "pending", "loud": "pending", "total": "pending"}
+    assert "source.txt" in why(experiment, "raw")
+    assert experiment.latest("total").asset == "total"
+    with pytest.raises(SeedmillError, match=r"words needs raw, whose source cannot be read: .*source\.txt"):
+        materialize(experiment, "words")
+    with pytest.raises(FileNotFoundError, match=r"source\.txt"):
+        materialize(experiment, "raw")
+
+
 def test_a_setting_that_is_taken_back_finds_its_old_version(mini):
     run_all(mini)
     first = mini.experiment().latest("loud").version
