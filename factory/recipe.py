@@ -18,7 +18,7 @@ from factory.evaluation.config import GateConfig, LongContextConfig, SafetyConfi
 from factory.plan.config import PlanConfig
 from factory.preference.config import JudgeConfig, PivotalSearchConfig, RefusalConfig, RejectionConfig
 from factory.release.config import ReleaseConfig
-from factory.sampling.config import SamplingConfig
+from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 from factory.store.config import StoreConfig
 from factory.synthesis.config import SynthesisConfig
@@ -81,7 +81,7 @@ class EvaluationSection(Section):
     problems: int | None = Field(default=None, ge=1, description="take only the first so many benchmark problems; all of them when absent")
     temperature: float = Field(default=1.0, gt=0, le=2, description="the temperature of the sampled run")
     max_new_tokens: int = Field(default=96, ge=1, description="a completion is cut after so many tokens")
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = LocalEngine()
     long_context: LongContextConfig = LongContextConfig()
     safety: SafetyConfig = SafetyConfig()
     gate: GateConfig = GateConfig()

@@ -6,10 +6,10 @@ from typing import Literal
 from factory.context import Context
 from factory.errors import SeedmillError
 from factory.evaluation.records import Reply
+from factory.preference.models import open_sampler
 from factory.preference.questions import Examiner
-from factory.sampling.api import SampleRequest
+from factory.sampling.api import Sampler, SampleRequest
 from factory.sampling.config import SamplingConfig
-from factory.sampling.local import LocalSampler
 from factory.synthesis.formats import native_prompt
 from factory.tokens.tokenizer import Tokenizer, load
 
@@ -19,14 +19,9 @@ PromptKind = Literal["native", "chat"]
 class Candidate:
     """One checkpoint, asked by text and answering in text."""
 
-    def __init__(self, name: str, sampler: LocalSampler, tokenizer: Tokenizer) -> None:
+    def __init__(self, name: str, sampler: Sampler, tokenizer: Tokenizer) -> None:
         self.name = name  # asset and version
         self.sampler, self.tokenizer, self.examiner = sampler, tokenizer, Examiner(tokenizer)
-        if sampler.model.shape.vocab != tokenizer.vocab_size:
-            raise SeedmillError(
-                f"the checkpoint has {sampler.model.shape.vocab} embeddings but the tokenizer {tokenizer.vocab_size} ids: "
-                "it was trained with another tokenizer; evaluate it with its own"
-            )
 
     @classmethod
     def open(cls, context: Context, checkpoint: str, sampling: SamplingConfig, positions: int = 1024) -> "Candidate":
@@ -37,9 +32,8 @@ class Candidate:
         if checkpoint not in context.inputs:
             raise SeedmillError(f"{context.spec.asset}: checkpoint {checkpoint!r} is not among its inputs {sorted(context.inputs)}")
         source = context.inputs[checkpoint]
-        tokenizer = load(context.inputs["tokenizer"].path)
-        sampler = LocalSampler.load(source.file("hf"), sampling.dtype, sampling.slots, positions)
-        return cls(f"{source.asset}@{source.version}", sampler, tokenizer)
+        sampler = open_sampler(context, checkpoint, sampling, positions)
+        return cls(f"{source.asset}@{source.version}", sampler, load(context.inputs["tokenizer"].path))
 
     def prompt(self, question: str, kind: PromptKind) -> tuple[int, ...]:
         """The tokens that put a question: the head of an exercise as pretraining knows it, or a user's turn in ChatML."""

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from factory.sampling.config import SamplingConfig
+from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 
 
@@ -21,7 +21,7 @@ class EvaluationConfig(Section):
     """The temperature of the sampled run."""
     max_new_tokens: int = Field(default=96, ge=1)
     """A completion is cut after so many tokens."""
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = LocalEngine()
 
 
 class LongContextConfig(Section):
@@ -41,7 +41,7 @@ class LongContextConfig(Section):
     """At how many evenly spread depths the wanted pair is hidden in the list."""
     recall_samples: int = Field(default=8, ge=1)
     """Lists per length and depth."""
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = LocalEngine()
 
     @model_validator(mode="after")
     def _buckets_lie_inside(self) -> Self:
@@ -59,7 +59,7 @@ class SafetyConfig(Section):
     """Sampled answers for each prompt, beside the greedy one."""
     temperature: float = Field(default=1.0, gt=0, le=2)
     max_new_tokens: int = Field(default=64, ge=1)
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = LocalEngine()
 
 
 class GateConfig(Section):

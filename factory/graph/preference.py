@@ -52,4 +52,5 @@ def sampled(name: str, description: str, run: str, section: BaseModel, inputs: t
         inputs=inputs,
         kinds=("pytorch", "parquet"),
         process=True,
+        places=frozenset({"sampling.address"}),
     )

@@ -1,6 +1,7 @@
 """A stage of the graph: the single truth about an asset, from which status, jobs and the Dagster assets are all made."""
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from pydantic import BaseModel
@@ -39,5 +40,9 @@ class Stage:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The section as the identity hashes it: without `places`, the fields that say where something lies."""
-        return {name: value for name, value in self.settings.items() if name not in self.places}
+        """The section as the identity hashes it: without `places`, the fields (dotted names) that say where something lies."""
+        settings = self.settings
+        for place in self.places:
+            *path, name = place.split(".")
+            reduce(lambda value, key: value.get(key, {}), path, settings).pop(name, None)
+        return settings

@@ -8,14 +8,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from factory.sampling.config import SamplingConfig
+from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 
 
 class SamplingSection(Section):
     """What every stage that samples a model must fix: batches are a function of these fields alone."""
 
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = LocalEngine()
     max_new_tokens: int = Field(default=96, ge=1, description="longest completion, in tokens")
 
 

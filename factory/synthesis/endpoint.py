@@ -1,18 +1,16 @@
 """A teacher behind an OpenAI-compatible endpoint: hosted, vLLM, llama.cpp.
 
-The client retries what passes (429, 5xx, lost connections); what does not pass ends the stage with one line that says what
-to do. A failing request never takes others with it: those in flight are awaited and kept, then the error is raised.
+What a retry cannot mend ends the stage with one line that says what to do; the answers of the requests in flight are kept.
 """
 
 import asyncio
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
-from factory.errors import SeedmillError
+from factory.endpoint import Endpoint, bounded
 from factory.synthesis.cache import AnswerCache
 from factory.synthesis.config import TeacherConfig
 from factory.synthesis.teacher import TeacherAnswer, TeacherRequest
@@ -46,31 +44,17 @@ class EndpointTeacher:
         return [known[key] if first[key] == index else replace(known[key], cached=True) for index, key in enumerate(keys)]
 
     async def _ask_all(self, missing: dict[str, TeacherRequest]) -> dict[str, TeacherAnswer]:
-        answers: dict[str, TeacherAnswer] = {}
-        errors: list[Exception] = []
-        queue = iter(missing.items())
-        async with self._client() as client:
-            workers = min(self.config.max_concurrency, len(missing))
-            await asyncio.gather(*(self._work(client, queue, answers, errors) for _ in range(workers)))
-        if errors:
-            raise errors[0]
-        return answers
-
-    async def _work(
-        self,
-        client: openai.AsyncOpenAI,
-        queue: Iterator[tuple[str, TeacherRequest]],
-        answers: dict[str, TeacherAnswer],
-        errors: list[Exception],
-    ) -> None:
-        for key, request in queue:
-            if errors:
-                return
+        async with self._endpoint.client() as client:
             try:
-                answers[key] = await self._ask(client, key, request)
-            except (SeedmillError, openai.OpenAIError) as error:
-                errors.append(self._explain(error))
-                return
+                answers = await bounded(lambda item: self._ask(client, *item), list(missing.items()), self.config.max_concurrency)
+            except openai.OpenAIError as error:
+                raise self._endpoint.explain(error, "run again later: the answers so far are kept") from error
+        return dict(zip(missing, answers, strict=True))
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        config = self.config
+        return Endpoint(config.base_url, self.model, config.api_key_env, config.timeout, config.max_retries, "teacher")
 
     async def _ask(self, client: openai.AsyncOpenAI, key: str, request: TeacherRequest) -> TeacherAnswer:
         most = self._price(most_input_tokens(request), request.max_tokens)
@@ -99,31 +83,6 @@ class EndpointTeacher:
     def _price(self, input_tokens: int, output_tokens: int) -> float:
         price_in, price_out = self.config.price_per_million_input or 0.0, self.config.price_per_million_output or 0.0
         return (input_tokens * price_in + output_tokens * price_out) / MILLION
-
-    def _client(self) -> openai.AsyncOpenAI:
-        # A server of one's own often wants no key, and the client insists on one: the endpoint is the judge of it.
-        key = os.environ.get(self.config.api_key_env) or "none"
-        return openai.AsyncOpenAI(
-            base_url=self.config.base_url, api_key=key, timeout=self.config.timeout, max_retries=self.config.max_retries
-        )
-
-    def _explain(self, error: Exception) -> Exception:
-        """The error as one line that names the endpoint and the remedy."""
-        where = f"{self.config.base_url} (model {self.model})"
-        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-            return SeedmillError(
-                f"{where} answered {error.status_code}: set the environment variable {self.config.api_key_env} to a valid key"
-            )
-        if isinstance(error, openai.APIStatusError) and (error.status_code == 429 or error.status_code >= 500):
-            return SeedmillError(
-                f"{where} still answered {error.status_code} after {self.config.max_retries} retries; "
-                "lower teacher.max_concurrency or run again later: the answers so far are kept"
-            )
-        if isinstance(error, openai.APIStatusError):
-            return SeedmillError(f"{where} answered {error.status_code}: {error.message}; mend teacher.model or teacher.base_url")
-        if isinstance(error, openai.APIConnectionError):
-            return SeedmillError(f"{where} cannot be reached ({error}); check teacher.base_url and teacher.timeout")
-        return error
 
 
 def most_input_tokens(request: TeacherRequest) -> int:

@@ -125,7 +125,7 @@ def test_429_and_503_are_tried_again_and_cost_nothing(tmp_path: Path) -> None:
     ("status", "requests_made", "said"),
     [
         (401, 1, "answered 401: set the environment variable TEST_TEACHER_KEY"),
-        (404, 1, "answered 404.*teacher.model"),
+        (404, 1, "answered 404.*teacher.base_url"),
         (429, 4, "still answered 429 after 3 retries"),
         (500, 4, "still answered 500 after 3 retries"),
     ],
