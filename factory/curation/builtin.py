@@ -45,7 +45,8 @@ xml.sax.saxutils xml.sax.xmlreader xmlrpc.client xmlrpc.server zipapp zipfile zi
 """
 """Modules that can be imported anywhere without a window, a sound or a side effect."""
 
-LIBRARY = LocalFolder(Path(sysconfig.get_path("stdlib")), nested=False)
+# Debian's library holds links to what the machine's administrator sets: they are no part of Python.
+LIBRARY = LocalFolder(Path(sysconfig.get_path("stdlib")), nested=False, links=False)
 
 
 def sources() -> list[Entry]:

@@ -62,10 +62,11 @@ def files_at(path: str) -> Files:
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """The files below a folder; `nested=False` leaves out its subfolders. A link that leads outside is an error."""
+    """The files below a folder; `nested=False` leaves out its subfolders, `links=False` its links. One that leads outside is an error."""
 
     root: Path
     nested: bool = True
+    links: bool = True
 
     def list(self) -> list[Entry]:
         """All files below the folder, sorted by relative path, with their SHA-256."""
@@ -88,7 +89,8 @@ class LocalFolder:
         for folder, subfolders, names in os.walk(self.root):
             for name in subfolders:
                 self._inside(Path(folder, name))
-            yield from (self._inside(Path(folder, name)) for name in names)
+            files = (Path(folder, name) for name in names)
+            yield from (self._inside(path) for path in files if self.links or not path.is_symlink())
             if not self.nested:
                 return
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import curation_stages as stages
 import pytest
 
+from factory.curation.builtin import LIBRARY
 from factory.curation.config import SourceConfig
+from factory.curation.files import LocalFolder
 from factory.curation.sources import observe
 
 KINDS = ("pydoc_html", "stdlib_code", "language_reference", "docstrings")
@@ -46,3 +48,12 @@ def test_rendering_leaves_the_factory_without_the_rendered_modules(tmp_path):
     before = set(sys.modules)
     stages.run(tmp_path, "raw_documents/pages", "sources", {"kind": "pydoc_html", "limit_documents": 20})
     assert not {"cgitb", "cmath", "colorsys"} & (set(sys.modules) - before)
+
+
+def test_the_links_that_a_distribution_puts_into_the_library_are_no_part_of_it(tmp_path):
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "abc.py").write_text("")
+    (tmp_path / "sitecustomize.py").write_text("")
+    (tmp_path / "library" / "sitecustomize.py").symlink_to(tmp_path / "sitecustomize.py")
+    assert [entry.path for entry in LocalFolder(tmp_path / "library", nested=False, links=False).list()] == ["abc.py"]
+    assert not LIBRARY.links
