@@ -5,6 +5,7 @@ instead of launching a second one. Everything the job says lies in files, which 
 comes late misses a line, and nobody reads one twice.
 """
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from factory.errors import USER_ERROR, SeedmillError
+from factory.errors import NO_ROOM, USER_ERROR, SeedmillError, no_room
 from factory.spec import JobSpec, Result
 
 LAST_LINES = 12
 POLL_SECONDS = 0.2
+BLOCK = 4096
 
 
 class UnreachableError(SeedmillError):
@@ -115,11 +117,27 @@ def _watch(launcher: Launcher, key: str, listen: Callable[[dict[str, Any]], None
 
 
 def _failure(key: str, folder: Path, state: JobState) -> SeedmillError:
-    """A user's mistake in the job's own words; anything else with its ending and the last lines of its log."""
+    """A user's mistake in the job's own words; anything else with its ending and the last lines of its log.
+
+    What a job says of a full disk, it says into a log on that disk: so the disk is asked.
+    """
     path = folder / "log.txt"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:] if path.exists() else []
     own = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if state.status == USER_ERROR and own:
         return SeedmillError(own[-1])
+    if _is_full(folder):
+        return no_room(folder)
     tail = "".join(f"\n  | {line}" for line in lines)
     return SeedmillError(f"job {key} {state.detail}; run again to go on from its last finished part{tail}")
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a block more can not be written here; a quota counts as the disk's end."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(BLOCK))
+            probe.flush()
+    except OSError as error:
+        return error.errno in NO_ROOM
+    return False

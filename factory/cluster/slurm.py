@@ -114,6 +114,7 @@ class SlurmLauncher:
         """Submit the job, unless an earlier try did, whose answer was lost on the way."""
         if any(job.active for job in self.slurm.jobs(self._name(key))):
             return
+        self._met = True  # a host that has just answered is asked again when the next answer is lost
         try:
             self.slurm.submit(self._options(key, spec), self._script(spec))
         except UnreachableError:

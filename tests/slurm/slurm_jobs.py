@@ -1,8 +1,10 @@
 """Job specifications and launchers that the tests of Slurm share."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 from training_worlds import MODEL, SHORT, World, digest_of
 
 from factory.cluster.config import SlurmConfig
@@ -49,4 +51,19 @@ def checkpoints(attempt: Path) -> list[str]:
     return sorted(path.name for path in attempt.glob("starts/*/parts/step-*"))
 
 
-__all__ = ["STEPS", "LocalLauncher", "checkpoints", "counting", "digests", "launcher", "training"]
+def ranks_of(job: int, restart: int) -> list[psutil.Process]:
+    """The processes that work in one start of a job of this cluster (another test's may count its jobs from 1 too)."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            place = process.environ()
+            ours = place.get("SLURM_CONF") == os.environ["SLURM_CONF"] and place.get("SLURM_JOB_ID") == str(job)
+            ours = ours and int(place.get("SLURM_RESTART_COUNT", "0")) == restart
+            if ours and "factory.job" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+__all__ = ["STEPS", "LocalLauncher", "checkpoints", "counting", "digests", "launcher", "ranks_of", "training"]

@@ -1,19 +1,21 @@
 """Jobs of one rank on a real Slurm: overhead, lost orchestrators, lost nodes, lost controllers, mistakes."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from miniature import Mini
-from slurm_jobs import LocalLauncher, counting, launcher
+from slurm_jobs import LocalLauncher, counting, launcher, ranks_of
 from virtual_slurm import VirtualSlurm, wait_for
 
 from factory.cluster.api import Launcher, Offsets, Phase, attend
@@ -90,20 +92,6 @@ def test_orchestrators_that_submit_at_once_queue_one_job(slurm, tmp_path):
         thread.join()
     attend(launcher(tmp_path), spec.key, lambda _: None)
     assert len(slurm.jobs()) == len(before) + 1
-
-
-def ranks_of(job: int, restart: int) -> list[psutil.Process]:
-    """The processes that work in one start of a job, wherever they run."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            place = process.environ()
-            ours = place.get("SLURM_JOB_ID") == str(job) and int(place.get("SLURM_RESTART_COUNT", "0")) == restart
-            if ours and "factory.job" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.mark.kill
@@ -190,14 +178,22 @@ def test_ranks_that_do_not_fill_their_nodes_evenly_are_refused(slurm, tmp_path):
 
 
 def a_stand_in_for_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An ssh that runs the command here, unless the returned file exists: then the connection is lost."""
-    lost = folder / "lost"
-    program = folder / "bin" / "ssh"
+    """An ssh that runs the command here, unless the returned file exists: then the connection is lost.
+
+    A file `dropped` beside it loses the answer of the next sbatch, once it has done its work; `bare` makes a host without Slurm.
+    """
+    lost, program = folder / "lost", folder / "bin" / "ssh"
     program.parent.mkdir()
-    line = (
-        f'#!/bin/sh\n[ -e {lost} ] && {{ echo "Connection closed by remote host" >&2; exit 255; }}\nwhile [ "$1" != -- ]; do shift; done\n'
+    closed = '{ echo "Connection closed by remote host" >&2; exit 255; }'
+    program.write_text(
+        f"""#!/bin/sh
+        [ -e {lost} ] && {closed}
+        [ -e {folder}/bare ] && PATH=/nowhere
+        while [ "$1" != -- ]; do shift; done
+        case "$2" in sbatch*) [ -e {folder}/dropped ] && {{ rm {folder}/dropped; sh -c "$2" >/dev/null; {closed} }} ;; esac
+        exec /bin/sh -c "$2"
+        """
     )
-    program.write_text(line + 'exec sh -c "$2"\n')
     program.chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     return lost
@@ -239,11 +235,72 @@ def test_a_host_that_was_never_reached_is_an_error_at_once(slurm, tmp_path, monk
         launcher(tmp_path, ssh="login").submit(spec.key, spec)
 
 
-def test_no_sbatch_on_the_path_is_one_error(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_a_submission_whose_answer_is_lost_is_not_made_twice(slurm, tmp_path, monkeypatch):
+    a_stand_in_for_ssh(tmp_path, monkeypatch)
+    before, spec, cluster = slurm.jobs(), counting(tmp_path, 3), launcher(tmp_path, ssh="login")
+    (tmp_path / "dropped").touch()
+    cluster.submit(spec.key, spec)
+    assert not (tmp_path / "dropped").exists()
+    assert attend(cluster, spec.key, lambda _: None).metrics["writers"] == [0]
+    assert len(slurm.jobs()) == len(before) + 1
+
+
+def test_a_host_without_slurm_is_one_error(slurm, tmp_path, monkeypatch):
+    a_stand_in_for_ssh(tmp_path, monkeypatch)
+    (tmp_path / "bare").touch()
     spec = counting(tmp_path, 1)
-    with pytest.raises(SeedmillError, match=r"no squeue on the path: run on a login node of the cluster, or name one in cluster.ssh"):
-        launcher(tmp_path).submit(spec.key, spec)
+    with pytest.raises(SeedmillError, match=r"no squeue on login: run on a login node of the cluster, or name one in cluster.ssh"):
+        launcher(tmp_path, ssh="login").submit(spec.key, spec)
+
+
+@pytest.mark.parametrize(("there", "missing"), [((), "squeue"), (("squeue",), "sbatch")], ids=["nothing", "all but sbatch"])
+def test_no_sbatch_on_the_path_is_one_error(slurm, tmp_path, monkeypatch, there, missing):
+    for name in there:
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    spec = counting(tmp_path, 1)
+    remedy = "run on a login node of the cluster, or name one in cluster.ssh"
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(SeedmillError, match=f"no {missing} on the path: {remedy}"):
+            launcher(tmp_path).submit(spec.key, spec)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 512 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take what is left of a disk."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(1024)):
+            pass
+    return filler
+
+
+def test_a_disk_that_fills_up_under_a_job_and_its_log_is_one_error_and_the_next_attempt_goes_on(slurm, tmp_path, disk):
+    cluster, spec = launcher(tmp_path), counting(disk, 40, pause=0.2)
+    cluster.submit(spec.key, spec)
+    wait_for(lambda: len(progress(cluster, spec)) >= 3)
+    filler = fill(disk)
+    with pytest.raises(SeedmillError, match=rf"^no room left to write {disk}.*: free some"):
+        attend(cluster, spec.key, lambda _: None)
+    made = len([*disk.glob("1/starts/*/parts/n*")])
+    assert made >= 3
+    filler.unlink()
+    following = counting(disk, 40, attempt=2).model_copy(update={"previous": (spec.folder,)})
+    cluster.submit(following.key, following)
+    attend(cluster, following.key, lambda _: None)
+    assert len([*disk.glob("1/starts/*/parts/n*")]) == made, "what the first attempt had made was lost"
+    assert json.loads((disk / "2" / "out" / "numbers.json").read_text()) == {"to": 40}
 
 
 @pytest.mark.kill

@@ -26,7 +26,7 @@ def undisturbed(world: World) -> dict[str, str]:
     """The digests that the local launcher's two ranks leave."""
     local, spec = LocalLauncher(world.root / "local"), training(world, "local")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "cluster"))
         local.submit(spec.key, spec)
         return digests(attend(local, spec.key, lambda _: None))
 
