@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training bench-pts bench-chains
+.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training bench-launch bench-pts bench-chains
 
 model: $(READY)
 	$(BIN)/factory run --recipe recipes/laptop.yaml $(if $(SEED),--seed $(SEED))
@@ -45,6 +45,10 @@ $(READY): pyproject.toml requirements.lock
 # Tokens a second of a training step beside transformers and a plain loop, interleaved (two minutes).
 bench-training: $(READY)
 	$(BIN)/python benchmarks/training.py
+
+# Seconds from submission to the first training step, on a Slurm of this machine (as root, with slurm-wlm and munge) beside local.
+bench-launch: $(READY)
+	PYTHONPATH=tests/slurm:tests/cluster:tests/training $(BIN)/python benchmarks/launch.py
 
 # Needs an experiment with an SFT checkpoint: `make model` makes one.
 bench-pts: $(READY)
