@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 RENDEZVOUS = "SEEDMILL_RENDEZVOUS"
@@ -19,26 +20,33 @@ GRACE_SECONDS = 30.0
 
 
 def run_ranks(job: str, processes: int) -> int:
-    """Run `python -m factory.job JOB` as ranks 0..processes-1; returns the first exit status that is not 0, or 0.
-
-    A rank that fails takes the others with it: SIGTERM, and after `GRACE_SECONDS` SIGKILL. SIGTERM to this process is passed
-    on, and the ranks' own status (143 once they have saved) is returned.
-    """
+    """Run `python -m factory.job JOB` as ranks 0..processes-1 of a world of their own; the exit status of `run_together`."""
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=Path(job).parent) as folder:
-        ranks = [_start(job, rank, processes, Path(folder) / "rendezvous") for rank in range(processes)]
-        signal.signal(signal.SIGTERM, lambda *_: _send(ranks, signal.SIGTERM))
-        return _wait(ranks)
+        rendezvous = str((Path(folder) / "rendezvous").resolve())
+        world = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)} for rank in range(processes)]
+        return run_together(job, [{**place, RENDEZVOUS: rendezvous} for place in world])
 
 
-def _start(job: str, rank: int, world: int, rendezvous: Path) -> subprocess.Popen[bytes]:
+def run_together(job: str, places: list[dict[str, str]], asked: Callable[[], object] = lambda: None) -> int:
+    """Run `python -m factory.job JOB` once for each place in the world, given as the variables that name it.
+
+    Returns the first exit status that is not 0, or 0. A rank that fails takes the others with it: SIGTERM, and after
+    `GRACE_SECONDS` SIGKILL. On SIGTERM to this process `asked` is called, the signal is passed on, and the ranks' own status
+    (143 once they have saved) is returned.
+    """
+    ranks = [_start(job, place) for place in places]
+
+    def stop(*_: object) -> None:
+        asked()
+        _send(ranks, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    return _wait(ranks)
+
+
+def _start(job: str, place: dict[str, str]) -> subprocess.Popen[bytes]:
     """One rank. Its standard input is a pipe that ends when this process does, however it does: see `end_with_launcher`."""
-    environment = os.environ | {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        RENDEZVOUS: str(rendezvous.resolve()),
-    }
-    return subprocess.Popen([sys.executable, "-m", "factory.job", job], env=environment, stdin=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-m", "factory.job", job], env=os.environ | place, stdin=subprocess.PIPE)
 
 
 def _wait(ranks: list[subprocess.Popen[bytes]]) -> int:
