@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training bench-launch bench-pts bench-chains
+.PHONY: model smoke ablation ui test test-long lint types lock clean bench-training bench-launch bench-pts bench-chains bench-arms
 
 model: $(READY)
 	$(BIN)/factory run --recipe recipes/laptop.yaml $(if $(SEED),--seed $(SEED))
@@ -56,6 +56,10 @@ bench-pts: $(READY)
 
 bench-chains: $(READY)
 	$(BIN)/python benchmarks/pivotal_chains.py
+
+# Every arm of the ablation over three seeds (about an hour and a half from nothing).
+bench-arms: $(READY)
+	$(BIN)/python benchmarks/arms.py
 
 # Resolve the lock anew. torch is left out: its build (CPU, CUDA) is the index's choice, and so are its hashes.
 lock: $(READY)

@@ -1,7 +1,16 @@
 """Ablation: the other arms of the paper's Table 9 and the control, outside of the default job."""
 
+from pathlib import Path
+
 from assets.builder import Group
 from assets.checks import ACCOUNTED, HAS_PAIRS
-from assets.training import pictures
+from factory import figures
+from factory.store.manifest import Manifest
+
+
+def pictures(_: Manifest, folder: Path) -> dict[str, bytes | None]:
+    """The loss curve of an arm; in the report, all arms side by side."""
+    return {"loss": figures.loss(folder), "accuracy by arm": figures.arms(folder)}
+
 
 GROUP = Group("ablation", owner="team:training", checks=(ACCOUNTED, HAS_PAIRS), figures=pictures)

@@ -105,6 +105,15 @@ def by_stage(folder: Path) -> bytes | None:
     return accuracy([(name, one.accuracy, one.low, one.high) for name, one in found])
 
 
+def arms(folder: Path) -> bytes | None:
+    """Accuracy of each arm of the ablation, greedy and at temperature 1, with Wilson intervals, from `arms.json`."""
+    if not (folder / "arms.json").exists():
+        return None
+    rows = json.loads((folder / "arms.json").read_bytes())["arms"]
+    found = [(f"{row['arm']}, {mode}", row[mode]) for row in rows for mode in ("greedy", "sampled") if mode in row]
+    return accuracy([(name.replace("_checkpoint", ""), score["accuracy"], score["low"], score["high"]) for name, score in found])
+
+
 def long_context(folder: Path) -> bytes | None:
     """Loss by position in long documents, a line for each checkpoint with its standard error, from `scores.json`."""
     scores = json.loads((folder / "scores.json").read_bytes()) if (folder / "scores.json").exists() else {}

@@ -24,6 +24,36 @@ class EvaluationConfig(Section):
     sampling: SamplingConfig = LocalEngine()
 
 
+class MatchedConfig(Section):
+    """The SFT model sampled at the temperature that gives its answers the entropy of a later checkpoint's."""
+
+    checkpoint: str
+    """The later checkpoint, which samples at `temperature`."""
+    start: str = "sft_checkpoint"
+    """The SFT model, whose temperature is sought."""
+    problems: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    max_new_tokens: int = Field(default=96, ge=1)
+    probes: int = Field(default=400, ge=1)
+    """On so many problems the entropies are measured."""
+    halvings: int = Field(default=8, ge=1)
+    """How often the interval of temperatures is halved."""
+    sampling: SamplingConfig = SamplingConfig()
+
+
+class ArmsConfig(Section):
+    """Which checkpoints the report of the ablation sets side by side."""
+
+    arms: tuple[str, ...]
+    """Checkpoints examined on the held-out problems, the SFT model first."""
+    matched: tuple[str, ...]
+    """Those of them beside which the SFT model was sampled at a matched temperature."""
+    start: str = "sft_checkpoint"
+    control: str = "rejection_dpo_checkpoint"
+    without_refusals: str = "sft_without_refusals_checkpoint"
+    """The SFT model whose conversations held no refusal."""
+
+
 class LongContextConfig(Section):
     """Loss by position on long documents, and recall of a value by its key, before and after midtraining."""
 

@@ -105,12 +105,12 @@ class RefusalConfig(SamplingSection):
     """Refusal data (paper, section 4.4 and appendix A.1)."""
 
     max_new_tokens: int = Field(default=32, ge=1, description="longest answer to a trivia question, in tokens")
-    questions: int = Field(default=200, ge=4, description="trivia questions, half of them about names that do not exist")
+    questions: int = Field(default=160, ge=4, description="trivia questions that the model is asked, half of them without an answer")
     samples: int = Field(default=6, ge=1, description="answers sampled to each question")
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature of the answers")
     usually: float = Field(default=0.6, gt=0.5, le=1, description="rate from which the model is usually correct, or usually wrong")
     pair_tokens: int = Field(default=5, ge=1, description="tokens of each answer that a preference pair holds")
-    held_out: float = Field(default=0.2, gt=0, lt=1, description="share of the questions kept for the evaluation, in no training output")
+    held_out: int = Field(default=400, ge=2, description="further questions, for the evaluation alone, half of them without an answer")
 
 
 class RejectionConfig(QuestionWindow):

@@ -51,8 +51,8 @@ def run(context: Context) -> None:
     """
     config = context.section(RefusalConfig)
     lots = context.random("trivia")
-    trivia = draw_trivia(config.questions // 2, lots)
-    held_out = max(1, round(config.held_out * len(trivia)))
+    held_out = config.held_out // 2
+    trivia = draw_trivia(config.questions // 2 + held_out, lots)
     _check_disjoint(context, trivia)
     examiner = Examiner(load(context.inputs["tokenizer"].path))
     asked = ask(context, config, examiner, trivia[held_out:])

@@ -286,6 +286,7 @@ class SftConfig(PackedConfig):
 
     start_from: str = Field(default="midtrained_checkpoint", description="The checkpoint asset to go on from.")
     conversations: str = Field(default="sft_conversations", description="The asset that holds the conversations.")
+    leave_out: tuple[str, ...] = Field(default=(), description="Domains whose conversations are dropped and counted, such as `refusal`.")
     epochs: int = Field(default=2, ge=1, description="Times that every conversation is seen; ignored where `steps` is set.")
     micro_batch: int = Field(default=8, ge=1, description="Packed rows that one rank processes at once.")
     global_batch: int = Field(default=8, ge=1, description="Packed rows of one optimiser step, over all ranks.")

@@ -27,11 +27,13 @@ def run(context: Context) -> None:
 
 
 def conversations(context: Context, section: SftConfig) -> Iterator[Group]:
-    """The conversations that fit a row, as groups of one; others are dropped and counted."""
+    """The conversations of the wanted domains that fit a row, as groups of one; others are dropped and counted."""
     encoder = tokenizer.load(context.inputs["tokenizer"].path)
-    for item, record in enumerate(context.inputs[section.conversations].records("conversations", ["messages"])):
+    for item, record in enumerate(context.inputs[section.conversations].records("conversations", ["messages", "domain"])):
         ids, counts = encoder.encode_conversation(record["messages"])
-        if len(ids) - 1 > section.sequence_length:
+        if record["domain"] in section.leave_out:
+            context.drop("left out")
+        elif len(ids) - 1 > section.sequence_length:
             context.drop("longer than a row")
         elif not any(counts[1:]):
             context.drop("nothing to learn")

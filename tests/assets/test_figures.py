@@ -22,7 +22,7 @@ def test_a_manifest_without_figures_has_no_picture(draw):
     assert draw(manifest()) is None
 
 
-@pytest.mark.parametrize("draw", [figures.mixture, figures.loss, figures.families, figures.by_stage, figures.long_context])
+@pytest.mark.parametrize("draw", [figures.mixture, figures.loss, figures.families, figures.by_stage, figures.arms, figures.long_context])
 def test_a_folder_without_figures_has_no_picture(draw, tmp_path):
     assert draw(tmp_path) is None
 

@@ -32,7 +32,8 @@ def make_tokenizer(folder: Path, problems: list[dict]) -> Path:
     return folder
 
 
-def make_checkpoint(folder: Path, vocab_size: int, seed: int = 0) -> Path:
+def make_checkpoint(folder: Path, vocab_size: int, seed: int = 0, sharpness: float = 1.0) -> Path:
+    """A random model; `sharpness` multiplies its logits."""
     torch.manual_seed(seed)
     config = Phi3Config(
         vocab_size=vocab_size,
@@ -48,7 +49,9 @@ def make_checkpoint(folder: Path, vocab_size: int, seed: int = 0) -> Path:
         bos_token_id=None,
         sliding_window=None,
     )
-    Phi3ForCausalLM(config).save_pretrained(folder / "hf")
+    model = Phi3ForCausalLM(config)
+    model.lm_head.weight.data *= sharpness
+    model.save_pretrained(folder / "hf")
     return folder
 
 

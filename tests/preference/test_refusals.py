@@ -142,10 +142,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Bench) -> None:
-    context = bench.context("refusals", INPUTS, questions=40)
+    context = bench.context("refusals", INPUTS, questions=40, held_out=8)
     refusals.run(context)
     questions, trained, chats, pairs = (rows(context, name) for name in ("questions", "trained_questions", "conversations", "pairs"))
-    assert (len(questions), len(trained)) == (8, 32)
+    assert (len(questions), len(trained)) == (8, 40)
     assert {question["locator"] for question in questions} == {"held-out"}
     assert {(q["family"], bool(q["answer"])) for q in questions} == {("answerable", True), ("unanswerable", False)}
     assert not {q["text"] for q in questions} & {q["text"] for q in trained}
@@ -156,12 +156,12 @@ def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Benc
         answered = "module" not in chat["messages"][0]["content"] and chat["locator"] != "bogus"
         assert ("Answer:" in chat["messages"][1]["content"]) == answered
         assert chat["text"] == chatml(chat["messages"])
-    assert context.metrics["lessons"]["bogus"] == 16
+    assert context.metrics["lessons"]["bogus"] == 20
     assert digests(context).keys() == {"conversations", "pairs", "questions", "trained_questions"}
 
 
 def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> None:
-    context = bench.context("refusals", INPUTS, questions=40)
+    context = bench.context("refusals", INPUTS, questions=40, held_out=8)
     refusals.run(context)
     pairs = rows(context, "pairs")
     assert {pair["domain"] for pair in pairs} == {"unknown + safety"}
@@ -171,8 +171,8 @@ def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> No
 
 
 def test_a_benchmark_among_the_trivia_is_an_error(bench: Bench) -> None:
-    first = bench.context("refusals", INPUTS, questions=40)
+    first = bench.context("refusals", INPUTS, questions=40, held_out=8)
     refusals.run(first)
     bench.put("benchmarks", "problems", [question(rows(first, "questions")[0]["text"], "8")])
     with pytest.raises(SeedmillError, match="is a trivia question"):
-        refusals.run(bench.context("refusals", INPUTS, questions=40))
+        refusals.run(bench.context("refusals", INPUTS, questions=40, held_out=8))
