@@ -38,7 +38,7 @@ class MatchedConfig(Section):
     """On so many problems the entropies are measured."""
     halvings: int = Field(default=8, ge=1)
     """How often the interval of temperatures is halved."""
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = LocalEngine()
 
 
 class ArmsConfig(Section):
