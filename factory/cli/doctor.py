@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from factory.cli.words import size
-from factory.cluster.config import SlurmConfig
+from factory.cluster.config import KubernetesConfig, SlurmConfig
 from factory.errors import SeedmillError
 from factory.recipe import Recipe, load
 from factory.store import open_store
@@ -158,9 +158,11 @@ def _endpoint(url: str, model: str, key: str) -> Finding:
 
 
 def cluster(recipe: Recipe) -> Finding:
-    """Where jobs run: this machine needs a core for each rank of the largest job, Slurm its commands."""
+    """Where jobs run: this machine needs a core for each rank of the largest job, Slurm its commands, Kubernetes much."""
     if isinstance(recipe.cluster, SlurmConfig):
         return _slurm(recipe.cluster)
+    if isinstance(recipe.cluster, KubernetesConfig):
+        return _kubernetes(recipe)
     ranks = max(stage.layout.world_size for stage in recipe.training.stages.values())
     cores = len(os.sched_getaffinity(0))
     detail = f"local launcher, {cores} cores, largest job {ranks} ranks"
@@ -180,6 +182,23 @@ def _slurm(config: SlurmConfig) -> Finding:
         said = " ".join(done.stderr.split())
         return Finding("cluster", "fail", f"sbatch does not answer {where}: {said}", "check cluster.ssh and its key (ssh must not ask)")
     return Finding("cluster", "ok", f"{done.stdout.strip()} {where}")
+
+
+def _kubernetes(recipe: Recipe) -> Finding:
+    """The cluster answers, serves the kinds of objects, and permits what the launcher asks; a claim holds the workspace."""
+    from factory.cluster.kubernetes_api import KubernetesApi
+    from factory.cluster.kubernetes_check import problems, version
+
+    assert isinstance(recipe.cluster, KubernetesConfig)
+    api = KubernetesApi(recipe.cluster)
+    try:
+        detail = f"Kubernetes {version(api)}, {recipe.cluster.kind}s in namespace {api.namespace}"
+        found = list(problems(api, recipe.workspace))
+    except SeedmillError as error:
+        return Finding("cluster", "fail", str(error), "mend `cluster` in the recipe")
+    if found:
+        return Finding("cluster", "fail", "; ".join(it.detail for it in found), "; ".join(dict.fromkeys(it.remedy for it in found)))
+    return Finding("cluster", "ok", detail)
 
 
 def gpu(recipe: Recipe) -> Finding:

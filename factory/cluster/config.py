@@ -1,5 +1,6 @@
 """Where jobs run. None of it enters an artefact's identity: world size and threads belong to the stages' own sections."""
 
+import re
 import sys
 from typing import Annotated, Literal
 
@@ -12,6 +13,9 @@ OWN_OPTIONS = {
     *("--open-mode", "--output", "--error", "--parsable", "--partition", "--account", "--signal", "--time", "--wait"),
 }
 """Options of sbatch that the launcher sets itself: a second value would break how jobs are found, fenced or stopped."""
+
+
+SECRETIVE = re.compile(r"KEY|TOKEN|PASSW|SECRET|CREDENTIAL")
 
 
 class LocalConfig(Section):
@@ -67,4 +71,68 @@ class SlurmConfig(Section):
         return value
 
 
-ClusterConfig = Annotated[LocalConfig | SlurmConfig, Field(discriminator="launcher")]
+class Toleration(Section):
+    """A taint of nodes that the pods put up with, in Kubernetes' own fields."""
+
+    key: str = Field(default="", description="the taint's key; empty with `Exists`: every taint")
+    operator: Literal["Exists", "Equal"] = Field(default="Exists", description="whether the taint's value matters")
+    value: str = Field(default="", description="the taint's value, with `Equal`")
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(default="", description="empty: every effect")
+
+
+class KubernetesConfig(Section):
+    """Jobs of a Kubernetes cluster. The workspace lies on a claim that pods and orchestrator mount at the same path."""
+
+    launcher: Literal["kubernetes"] = Field(description="`kubernetes`: pods of a Kubernetes cluster")
+    kind: Literal["JobSet", "TrainJob"] = Field(
+        default="JobSet", description="`JobSet`, or `TrainJob` of Kubeflow Trainer v2, which makes a JobSet of it"
+    )
+    image: str = Field(min_length=1, description="the jobs' image, which has seedmill installed, with its tag or digest")
+    python: str = Field(default="python", min_length=1, description="the Python in the image that has seedmill installed")
+    claims: dict[str, str] = Field(
+        min_length=1, description="persistent volume claims by the path at which pods mount them; one holds the workspace"
+    )
+    namespace: str = Field(default="", description="empty: the context's, or the orchestrator's own pod's")
+    kubeconfig: str = Field(default="", description="empty: the orchestrator's own pod's account, or else $KUBECONFIG or ~/.kube/config")
+    context: str = Field(default="", description="context of the kubeconfig; empty: its current one")
+    service_account: str = Field(default="", description="account of the pods, which need no permission; empty: the namespace's default")
+    pull_secrets: tuple[str, ...] = Field(default=(), description="Secrets with which the image is pulled")
+    secrets: tuple[str, ...] = Field(default=(), description="Secrets whose keys become variables of the jobs (S3, teacher)")
+    environment: dict[str, str] = Field(default={}, description="further variables of the jobs, such as NCCL_SOCKET_IFNAME; no secrets")
+    ranks_per_pod: int = Field(default=8, ge=1, description="most ranks of a training job in one pod: its GPUs; more ranks take more pods")
+    gpus_per_rank: int = Field(default=0, ge=0, description="GPUs that each rank is given")
+    gpu_resource: str = Field(default="nvidia.com/gpu", min_length=1, description="the name under which nodes offer their GPUs")
+    memory_per_rank: str = Field(
+        default="",
+        pattern=r"^(\d+(\.\d+)?([kMGTP]i?)?)?$",
+        description="such as 64Gi; empty: the namespace's default",
+    )
+    node_selector: dict[str, str] = Field(default={}, description="labels that a node must have")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="taints of nodes that are put up with")
+    priority_class: str = Field(default="", description="priority class of the pods; empty: the cluster's default")
+    queue: str = Field(default="", description="Kueue's local queue; empty: none")
+    user: int = Field(default=10001, ge=1, description="user and group of the pods, who may write to the workspace")
+    time_limit_seconds: int = Field(default=0, ge=0, description="a job is stopped, and goes on in new pods, after so long; 0: never")
+    save_seconds: int = Field(default=120, ge=1, description="a pod that must go is given so long to save")
+    keep_seconds: int = Field(default=86400, ge=0, description="Kubernetes keeps an ended JobSet and its pods for so long")
+    poll_seconds: float = Field(default=5.0, gt=0, description="seconds between two looks at the cluster")
+    patience_seconds: float = Field(default=600.0, ge=0, description="an unreachable cluster is tried again for so long")
+
+    @field_validator("claims")
+    @classmethod
+    def _are_absolute(cls, value: dict[str, str]) -> dict[str, str]:
+        for path in value:
+            if not path.startswith("/") or path.rstrip("/") in {"", "/tmp", "/dev/shm"}:  # noqa: S108 (the pod's own)
+                raise ValueError(f"{path!r} is no place for a claim: give an absolute path (/, /tmp and /dev/shm are the pod's own)")
+        return value
+
+    @field_validator("environment")
+    @classmethod
+    def _holds_no_secret(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if SECRETIVE.search(name.upper()):
+                raise ValueError(f"{name} looks like a secret, and manifests are read by many: put it into a Secret of cluster.secrets")
+        return value
+
+
+ClusterConfig = Annotated[LocalConfig | SlurmConfig | KubernetesConfig, Field(discriminator="launcher")]
