@@ -26,3 +26,13 @@ def smoke_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     return home
+
+
+@pytest.fixture(scope="session")
+def trained(smoke_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace that went on from the smoke run with a longer pretraining, undisturbed and on this machine."""
+    from frozen_training import pretrain
+
+    workspace = tmp_path_factory.mktemp("trained")
+    pretrain(smoke_home, workspace)
+    return workspace

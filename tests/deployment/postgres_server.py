@@ -26,11 +26,11 @@ def _has_postgres_user() -> bool:
 
 
 @contextmanager
-def running(bin_folder: Path) -> Iterator[dict[str, str]]:
-    """Start a server and yield the environment that docker/dagster.yaml reads, with its port as PGPORT."""
+def running(bin_folder: Path, port: int = 0) -> Iterator[dict[str, str]]:
+    """Start a server, on a free port unless one is named; the environment that docker/dagster.yaml reads, with its port as PGPORT."""
     as_postgres = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(prefix="seedmill-postgres-") as name:
-        base, port = Path(name), _free_port()
+        base, port = Path(name), port or _free_port()
         (base / "password").write_text(PASSWORD)
         base.chmod(0o755)
         if as_postgres:

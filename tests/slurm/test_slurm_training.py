@@ -1,17 +1,24 @@
 """Two ranks on two nodes of a real Slurm: whatever happens to the job, its digests are the local launcher's."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from slurm_jobs import STEPS, LocalLauncher, checkpoints, digests, launcher, training
 from training_worlds import World
 from virtual_slurm import VirtualSlurm, wait_for
 
 from factory.cluster.api import Offsets, Phase, attend
 from factory.cluster.slurm import SlurmLauncher
+from factory.experiment import Experiment
+from factory.materialize import materialize
+from factory.recipe import load
 from factory.spec import JobSpec
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ranks]
+SMOKE = Path(__file__).resolve().parents[2] / "recipes" / "smoke.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +101,17 @@ def test_two_ranks_on_two_nodes_end_with_the_local_digests_and_leave_nothing_els
     assert any("on n[1-2]" in m.get("text", "") for m in heard)
     assert slurm.ask("squeue", "-h", "--states=all", f"--jobs={job}", "-o", "%D %C") == "2 2"
     wait_for(lambda: not (Path(spec.folder) / "starts").exists())
+
+
+def test_the_smoke_recipes_pretraining_has_the_same_digest_on_slurm(slurm, smoke_home, tmp_path, monkeypatch):
+    made = Path("store") / "artifacts" / "pretrained_checkpoint"
+    (here,) = (smoke_home / made).glob("*/manifest.json")
+    shutil.copytree(smoke_home / "store", tmp_path / "store")
+    shutil.rmtree(tmp_path / made)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(yaml.safe_load(SMOKE.read_text()) | {"cluster": {"launcher": "slurm", "poll_seconds": 0.5}}))
+    monkeypatch.setenv("SEEDMILL_HOME", str(tmp_path))
+    before = slurm.jobs()
+    manifest = materialize(Experiment.open(load(recipe)), "pretrained_checkpoint").manifest
+    assert (manifest.version, manifest.digest) == (here.parent.name, json.loads(here.read_bytes())["digest"])
+    assert len(slurm.jobs()) == len(before) + 1
