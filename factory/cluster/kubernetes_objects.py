@@ -49,9 +49,12 @@ def objects(config: KubernetesConfig, spec: JobSpec, launch: Launch) -> list[tup
     metadata = {"name": launch.name, "labels": _labels(config), "annotations": {KEY: spec.key}}
     if config.kind == "JobSet":
         return [(JOBSET, _object(JOBSET, metadata, jobset))]
-    runtime = {"template": {"metadata": {"labels": _labels(config)}, "spec": jobset}}
+    runtime = {"template": {"metadata": {"labels": OWNER}, "spec": jobset}}  # Kueue looks at the TrainJob alone
     reference = {"apiGroup": RUNTIME.group, "kind": RUNTIME.kind, "name": launch.name}
-    return [(RUNTIME, _object(RUNTIME, metadata, runtime)), (TRAIN_JOB, _object(TRAIN_JOB, metadata, {"runtimeRef": reference}))]
+    return [
+        (RUNTIME, _object(RUNTIME, metadata | {"labels": OWNER}, runtime)),
+        (TRAIN_JOB, _object(TRAIN_JOB, metadata, {"runtimeRef": reference})),
+    ]
 
 
 def resources(config: KubernetesConfig) -> list[Resource]:

@@ -48,6 +48,7 @@ class Pod:
         self.attempt = attempt
         self.index, self.pods = int(os.environ["JOB_COMPLETION_INDEX"]), int(os.environ["SEEDMILL_PODS"])
         self.spec = JobSpec.model_validate_json((attempt / "job.json").read_bytes())
+        self.stopped = threading.Event()
 
     def run(self) -> int:
         """Run this pod's ranks to the job's result or as far as they get; the pod's exit status."""
@@ -55,7 +56,12 @@ class Pod:
         if world is None:
             return 0
         own, mark = Path(world.folder), Path(world.folder) / "stopped"
-        status = run_together(str(own / "job.json"), self._places(world), mark.touch)
+
+        def asked() -> None:
+            self.stopped.set()
+            mark.touch()
+
+        status = run_together(str(own / "job.json"), self._places(world), asked)
         if status == 0 and self.index == 0:
             publish(_job(own))
         if status == 0:
@@ -74,7 +80,7 @@ class Pod:
             )
         world = World(job.folder, os.environ["SEEDMILL_ADDRESS"], _free_port())
         if self.pods > 1:
-            serve(world)
+            serve(world, self.stopped)
         return world
 
     def _claim(self) -> JobSpec | None:
@@ -102,14 +108,17 @@ class Pod:
         return [common | {"RANK": str(self.index * share + local), "LOCAL_RANK": str(local)} for local in range(share)]
 
 
-def serve(world: World) -> None:
-    """Tell every pod of the same set, for as long as this process lives, where this start works and meets."""
+def serve(world: World, stopped: threading.Event) -> socketserver.BaseServer:
+    """Tell every pod of the same set where this start works and meets, until it is asked to stop.
+
+    A set that is suspended and soon resumed may have a new pod beside the old first one, which still saves.
+    """
 
     class Answer(socketserver.StreamRequestHandler):
         timeout = ANSWER_SECONDS
 
         def handle(self) -> None:
-            if self.rfile.readline().decode().strip() == _set():
+            if self.rfile.readline().decode().strip() == _set() and not stopped.is_set():
                 self.wfile.write(json.dumps(asdict(world)).encode())
 
     class Server(socketserver.ThreadingTCPServer):
@@ -119,6 +128,7 @@ def serve(world: World) -> None:
 
     server = Server((world.address, PORT), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 def ask(host: str) -> World | None:
@@ -127,9 +137,9 @@ def ask(host: str) -> World | None:
         with socket.create_connection((host, PORT), timeout=ANSWER_SECONDS) as connection:
             connection.sendall(f"{_set()}\n".encode())
             answer = b"".join(_pieces(connection))
-    except OSError:
+        return World(**json.loads(answer)) if answer else None
+    except (OSError, ValueError):  # nobody is there yet, or has just gone in mid-sentence
         return None
-    return World(**json.loads(answer)) if answer else None
 
 
 def _pieces(connection: socket.socket) -> Iterator[bytes]:

@@ -10,15 +10,15 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from factory.cluster.api import JobState, News, Offsets, Phase, UnreachableError
 from factory.cluster.config import SlurmConfig
 from factory.cluster.files import read_news
 from factory.cluster.slurm_commands import Job, SlurmCommands
+from factory.cluster.watch import Watch
 from factory.errors import SeedmillError
 from factory.parts import write_atomically
 from factory.spec import JobSpec
@@ -26,17 +26,6 @@ from factory.spec import JobSpec
 LAG_SECONDS = 60.0
 """How long a file that a node has written may stay unseen here: NFS clients cache a folder for up to a minute."""
 KILL_SECONDS = 60.0
-T = TypeVar("T")
-
-
-@dataclass
-class _Look:
-    """The job as the queue showed it at time `asked`; `tried` is the last try to ask, `since` when the job was seen in this state."""
-
-    job: Job | None
-    asked: float
-    tried: float
-    since: float
 
 
 @dataclass
@@ -45,17 +34,16 @@ class SlurmLauncher:
 
     config: SlurmConfig
     registry: Path
-    _looks: dict[str, _Look] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
-    _met: bool = False
 
     def __post_init__(self) -> None:
         self.slurm = SlurmCommands(self.config.ssh)
+        self._watch = Watch(self._newest, lambda job: job and job.state, self.config.poll_seconds, self.config.patience_seconds)
 
     def submit(self, key: str, spec: JobSpec) -> None:
         """Queue the job unless one with this key waits or runs, or has finished in the same folder."""
         with self._lock(key):
-            self._looks.pop(key, None)
+            self._watch.forget(key)
             state = self.find(key)
             if state.phase is Phase.RUNNING or (state.phase is Phase.FINISHED and state.folder == Path(spec.folder)):
                 return
@@ -63,8 +51,8 @@ class SlurmLauncher:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / "job.json", spec.model_dump_json(indent=1).encode())
             write_atomically(self._path(key), json.dumps({"key": key, "folder": str(folder)}).encode())
-            self._patiently(lambda: self._queue(key, spec))
-            self._looks.pop(key, None)
+            self._watch.patiently(lambda: self._queue(key, spec))
+            self._watch.forget(key)
 
     def find(self, key: str) -> JobState:
         """Where the job stands. While Slurm cannot be asked, as it was last seen; after a while UnreachableError."""
@@ -73,12 +61,12 @@ class SlurmLauncher:
             return JobState(Phase.ABSENT)
         if (folder / "result.json").exists():
             return JobState(Phase.FINISHED, folder)
-        look = self._look(key)
-        if look.job is None:
+        look = self._watch.look(key)
+        if look.seen is None:
             return JobState(Phase.DEAD, folder, None, "is not in Slurm's queue: it was cancelled, or ended long ago without a result")
-        if look.job.active or (look.job.state == "COMPLETED" and look.asked - look.since < LAG_SECONDS):
+        if look.seen.active or (look.seen.state == "COMPLETED" and look.asked - look.since < LAG_SECONDS):
             return JobState(Phase.RUNNING, folder)
-        return self._dead(look.job, folder)
+        return self._dead(look.seen, folder)
 
     def follow(self, key: str, offsets: Offsets) -> News:
         """The whole lines that the job wrote after `offsets`, and what the queue says of it when that has changed."""
@@ -86,8 +74,8 @@ class SlurmLauncher:
         if folder is None:
             return News(offsets)
         news = read_news(folder, offsets)
-        look = self._looks.get(key)
-        text = _words(look.job) if look and look.job else ""
+        look = self._watch.last(key)
+        text = _words(look.seen) if look and look.seen else ""
         if text and self._told.get(key) != text:
             self._told[key] = text
             news.messages.append({"kind": "log", "text": text})
@@ -97,7 +85,7 @@ class SlurmLauncher:
         """Take the job from the queue, or have it save and end; after `save_seconds`, Slurm kills it."""
         deadline = time.monotonic() + self.config.save_seconds
         asked: set[int] = set()
-        while active := [job for job in self._patiently(lambda: self.slurm.jobs(self._name(key))) if job.active]:
+        while active := [job for job in self._watch.patiently(lambda: self.slurm.jobs(self._name(key))) if job.active]:
             late = time.monotonic() > deadline
             for job in active:
                 if job.waits or late:
@@ -108,13 +96,13 @@ class SlurmLauncher:
             if time.monotonic() > deadline + KILL_SECONDS:
                 break  # a node that is out of reach holds the job back; what may still run there is fenced
             time.sleep(min(1.0, self.config.poll_seconds))
-        self._looks.pop(key, None)
+        self._watch.forget(key)
 
     def _queue(self, key: str, spec: JobSpec) -> None:
         """Submit the job, unless an earlier try did, whose answer was lost on the way."""
         if any(job.active for job in self.slurm.jobs(self._name(key))):
             return
-        self._met = True  # a host that has just answered is asked again when the next answer is lost
+        self._watch.met()  # a host that has just answered is asked again when the next answer is lost
         try:
             self.slurm.submit(self._options(key, spec), self._script(spec))
         except UnreachableError:
@@ -145,47 +133,17 @@ class SlurmLauncher:
         run = shlex.join([self.config.python, "-m", "factory.cluster.slurm_batch", spec.folder])
         return "\n".join(["#!/bin/sh", *self.config.setup, f"exec {run}", ""])
 
-    def _look(self, key: str) -> _Look:
-        """The newest job of this key, at most `poll_seconds` ago; an older look while Slurm cannot be asked."""
-        now, old = time.monotonic(), self._looks.get(key)
-        if old and now - old.tried < self.config.poll_seconds:
-            return old
-        try:
-            job = self._patiently(lambda: self._newest(key)) if old is None else self._newest(key)
-        except UnreachableError:
-            if old is None or now - old.asked > self.config.patience_seconds:
-                raise
-            old.tried = now
-            return old
-        same = old is not None and old.job is not None and job is not None and old.job.state == job.state
-        self._looks[key] = look = _Look(job, asked=now, tried=now, since=old.since if old and same else now)
-        return look
-
     def _newest(self, key: str) -> Job | None:
         """The active job of this name, or else the last one."""
         jobs = self.slurm.jobs(self._name(key))
         return max(jobs, key=lambda job: (job.active, job.number), default=None)
 
     def _dead(self, job: Job, folder: Path) -> JobState:
-        status = self._patiently(lambda: self.slurm.exit_status(job.number))
+        status = self._watch.patiently(lambda: self.slurm.exit_status(job.number))
         if job.state == "COMPLETED":
             return JobState(Phase.DEAD, folder, status, f"completed, but {folder} shows no result: do nodes and this machine share it?")
         ending = "" if status is None else f", exit status {status}"
         return JobState(Phase.DEAD, folder, status, f"ended as Slurm job {job.number}: {job.state} ({job.reason}{ending})")
-
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """Try again, quietly, as long as Slurm is out of reach and patience lasts; but what never worked is a mistake."""
-        deadline = time.monotonic() + self.config.patience_seconds
-        while True:
-            try:
-                done = action()
-            except UnreachableError:
-                if not self._met or time.monotonic() > deadline:
-                    raise
-                time.sleep(self.config.poll_seconds)
-            else:
-                self._met = True
-                return done
 
     def _name(self, key: str) -> str:
         """The job's name: the key, and the workspace, as another one may hold the same key."""

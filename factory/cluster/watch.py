@@ -56,6 +56,10 @@ class Watch(Generic[S]):
         """Ask anew at the next look."""
         self._looks.pop(key, None)
 
+    def met(self) -> None:
+        """From now on, trying again may help: the cluster has answered."""
+        self._met = True
+
     def patiently(self, action: Callable[[], T]) -> T:
         """Try again, quietly, as long as the cluster is out of reach and patience lasts; but what never worked is a mistake."""
         deadline = time.monotonic() + self.patience_seconds
