@@ -1,41 +1,54 @@
-r"""Small oracles: is the answer that a text ends in the right one?
+r"""Oracles: is the answer that a text ends in the right one?
 
 Pivotal token search, judging and evaluation must all agree on what success is, so they all ask here. An oracle reads only
 the last stated answer of a text ("Answer: X", "\boxed{X}" or "#### X"): a model that states two answers is held to the
-last. Numbers are compared as exact fractions, so no tolerance can turn a near miss into a success.
+last. Which oracles are asked follows from the known answer: tests ask for code, numbers are compared as exact fractions, so
+that no tolerance can turn a near miss into a success, and expressions by their values.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from fractions import Fraction
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from factory.preference.algebra import equivalent
+from factory.preference.code import CodeTests, passes
+from factory.preference.quantities import number, quantity
 
 _LINE_MARKERS = re.compile(r"answer:|####", re.IGNORECASE)
-_BOX = r"\boxed{"
-_DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
-_RATIO = re.compile(rf"(?P<sign>[+-]?)(?P<numerator>{_DECIMAL})(?:/(?P<denominator>{_DECIMAL}))?(?P<percent>%?)")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]+)\}\{([^{}]+)\}")
+_BOX = re.compile(r"\\f?box(?:ed)? *\{")
+_LEAD = re.compile(r"(?:so )?(?:the )?(?:final )?answer is:? ", re.IGNORECASE)
 _CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?")
-_LONGEST_NUMBER = 60
+_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) *\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One way to compare a stated answer with the known one. The version goes up when its verdict on any text may change."""
+
+    name: str
+    version: int
+    accepts: Callable[[str, str], bool]
 
 
 def answer_is_correct(text: str, answer: str) -> bool:
-    """Whether the last answer that `text` states is `answer`: as text, as a number, or as the letter of a choice."""
+    """Whether the last answer that `text` states is `answer`, by any of `ORACLES`; whether its code passes where `answer` holds tests."""
+    tests = CodeTests.of(answer)
+    if tests is not None:
+        return passes(text, tests)
     given = final_answer(text)
-    if given is None:
-        return False
-    return exact(given, answer) or numeric(given, answer) or multiple_choice(given, answer)
+    return given is not None and any(oracle.accepts(given, answer) for oracle in ORACLES)
 
 
 def final_answer(text: str) -> str | None:
     """The last answer that a text states, without mark-up; None where it states none or the statement is empty."""
-    box = text.rfind(_BOX)
+    boxes = [match.end() for match in _BOX.finditer(text)]
     markers = [match.end() for match in _LINE_MARKERS.finditer(text)]
-    if box >= 0 and (not markers or box >= markers[-1]):
-        found = _braced(text[box + len(_BOX) :])
+    if boxes and (not markers or boxes[-1] >= markers[-1]):
+        found = _braced(text[boxes[-1] :])
     else:
         found = text[markers[-1] :].split("\n", 1)[0] if markers else None
-    return None if found is None else _plain(found) or None
+    return None if found is None else _LEAD.sub("", _plain(found), count=1) or None
 
 
 def exact(given: str, answer: str) -> bool:
@@ -44,9 +57,15 @@ def exact(given: str, answer: str) -> bool:
 
 
 def numeric(given: str, answer: str) -> bool:
-    """Equal as exact fractions; False where either is no number."""
-    left, right = number(given), number(answer)
-    return left is not None and left == right
+    """Equal as exact fractions with their units; False where either is no number."""
+    left, right = quantity(_plain(given)), quantity(_plain(answer))
+    return left is not None and right is not None and left.equals(right)
+
+
+def algebraic(given: str, answer: str) -> bool:
+    """Equal as expressions. Two plain numbers are left to `numeric`."""
+    left, right = _plain(given), _plain(answer)
+    return not (quantity(left) and quantity(right)) and equivalent(left, right)
 
 
 def multiple_choice(given: str, answer: str) -> bool:
@@ -62,30 +81,13 @@ def plurality(answers: Iterable[str | None]) -> str | None:
     Numbers that are equal count as one answer; an unstated answer (None) takes part as disagreement.
     """
     given = list(answers)
-    keys = [None if a is None else number(a) if number(a) is not None else _plain(a) for a in given]
+    keys = [None if a is None else _plain(a) if (value := number(_plain(a))) is None else value for a in given]
     ranking = Counter(key for key in keys if key is not None).most_common(2)
     if not ranking or not 1 < ranking[0][1] < len(given):
         return None
     if len(ranking) == 2 and ranking[0][1] == ranking[1][1]:
         return None
     return given[keys.index(ranking[0][0])]
-
-
-def number(text: str) -> Fraction | None:
-    """The exact value of a written number: `1,200`, `-3/4`, `0.5`, `50%`, `$7`, `2e3`; None for anything else."""
-    plain = _LATEX_FRACTION.sub(r"\1/\2", _plain(text)).replace("−", "-")
-    found = _RATIO.fullmatch(re.sub(r"[$\\ ]", "", plain)) if len(plain) <= _LONGEST_NUMBER else None
-    if found is None:
-        return None
-    numerator, denominator = _decimal(found["numerator"]), _decimal(found["denominator"] or "1")
-    if denominator == 0:
-        return None
-    sign = -1 if found["sign"] == "-" else 1
-    return sign * numerator / denominator / (100 if found["percent"] else 1)
-
-
-def _decimal(text: str) -> Fraction:
-    return Fraction(text.replace(",", ""))
 
 
 def _braced(text: str) -> str | None:
@@ -100,6 +102,18 @@ def _braced(text: str) -> str | None:
 
 def _plain(text: str) -> str:
     """Text without the mark-up that people put around an answer, and with single spaces."""
-    words = " ".join(text.split())
-    words = re.sub(r"\\text\{([^{}]*)\}", r"\1", words)
+    words = _WORDS.sub(r"\1", " ".join(text.split()))
+    words = words.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
     return words.strip("*`$ ").removesuffix(".").strip("*`$ ")
+
+
+ORACLES = (
+    Oracle("exact", 1, exact),
+    Oracle("numeric", 2, numeric),
+    Oracle("choice", 1, multiple_choice),
+    Oracle("algebraic", 1, algebraic),
+)
+"""The oracles of a stated answer, cheapest first."""
+CODE_VERSION = 1
+VERSIONS = {**{oracle.name: oracle.version for oracle in ORACLES}, "code": CODE_VERSION}
+"""What a report says of how success was judged."""

@@ -1,3 +1,4 @@
+import json
 import string
 from fractions import Fraction
 
@@ -5,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.preference.oracles import answer_is_correct, final_answer, multiple_choice, number, numeric, plurality
+from factory.preference.oracles import VERSIONS, answer_is_correct, final_answer, multiple_choice, numeric, plurality
+from factory.preference.quantities import number
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,16 @@ from factory.preference.oracles import answer_is_correct, final_answer, multiple
         ("Answer: (B) the second", "B"),
         ("Answer: functools", "functools"),
         ("Answer:  two   words ", "two words"),
+        (r"Answer: \(8\)", "8"),
+        (r"\fbox{8}", "8"),
+        (r"\boxed{\text{(B)}}", "B"),
+        (r"\boxed{\frac{\sqrt{8}}{2}}", r"\sqrt{2}"),
+        (r"\boxed{\boxed{8}}", "8"),
+        ("Answer: the answer is 8", "8"),
+        ("Answer: 1500 m", "1.5 km"),
+        ("Answer: x = 3", "3"),
+        ("#### $1,234.50", "1234.5"),
+        ("Answer: 3 1/2", "3.5"),
     ],
 )
 def test_right_answers_in_tricky_forms_are_right(text: str, answer: str) -> None:
@@ -53,6 +65,12 @@ def test_right_answers_in_tricky_forms_are_right(text: str, answer: str) -> None
         ("Answer: A", "B"),
         ("Answer: 1e99999999999", "8"),
         ("Answer: itertools", "functools"),
+        ("Answer: 3 4", "34"),
+        ("Answer: 3 1/2", "15.5"),
+        ("Answer: 5 kg", "5 km"),
+        ("Answer: 8 or 9", "8"),
+        ("Answer: (2, 1)", "(1, 2)"),
+        (r"\boxed{2\frac{1}{2}}", "1"),
         ("Answer: " + "9" * 100_000, "8"),
     ],
 )
@@ -101,3 +119,28 @@ def test_a_choice_is_its_letter(given_: str, same: bool) -> None:
 )
 def test_a_plurality_informs_only_between_agreement_and_chaos(answers: list[str | None], expected: str | None) -> None:
     assert plurality(answers) == expected
+
+
+TESTS = json.dumps({"function": "double", "inputs": [[1], ["ab"]], "outputs": [2, "abab"]})
+RIGHT = "def double(x):\n    return x + x"
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        (f"It adds.\n```python\n{RIGHT}\n```", True),
+        (RIGHT, True),
+        (f"```python\n{RIGHT}\n```\nNo:\n```\ndef double(x):\n    return x\n```", False),
+        ("```python\ndef double(x):\n    while True:\n        pass\n```", False),
+        ("```python\nimport os\ndef double(x):\n    return os.getcwd()\n```", False),
+        ("```python\ndef other(x):\n    return x + x\n```", False),
+        ("Answer: 2", False),
+    ],
+)
+def test_code_is_right_when_it_passes_its_tests_in_the_sandbox(text: str, passes: bool) -> None:
+    assert answer_is_correct(text, TESTS) is passes
+
+
+def test_every_oracle_has_a_version() -> None:
+    assert VERSIONS.keys() == {"exact", "numeric", "choice", "algebraic", "code"}
+    assert min(VERSIONS.values()) >= 1
