@@ -21,7 +21,7 @@ from factory.release.config import ReleaseConfig
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 from factory.store.config import StoreConfig
-from factory.synthesis.config import SynthesisConfig
+from factory.synthesis.config import SynthesisConfig, TeacherConfig
 from factory.tokens.config import PHI4_SHARES, BlendConfig, Cluster, LongDocuments, Shares, TokenizerConfig
 from factory.tokens.config import LongContextConfig as LongContextBlendConfig
 from factory.training.config import DpoConfig, ImportConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
@@ -112,6 +112,16 @@ class Recipe(Section):
                 stage.layout.check_model(self.training.pretrain.model)
             except SeedmillError as error:
                 raise ValueError(f"training.{name}: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _judges_can_be_paid(self) -> Self:
+        """A judge and a teacher that answers are reached as the teacher of synthesis is, under its budget."""
+        for model in self.preference.judge.models:
+            try:
+                TeacherConfig.model_validate({**model.model_dump(), **self.synthesis.teacher.runtime()})
+            except ValidationError as error:
+                raise ValueError(f"preference.judge asks {model.model} at synthesis.teacher: {error.errors()[0]['msg']}") from error
         return self
 
     @model_validator(mode="after")

@@ -23,7 +23,8 @@ def stages(recipe: Recipe) -> list[Stage]:
     return [
         judged(
             "judge_only_pairs",
-            "Judged answers of the SFT model alone.",
+            "Answers of the SFT model alone",
+            recipe,
             recipe.preference.judge.model_copy(update={"responders": sft_alone}),
             "ablation",
         ),
@@ -34,6 +35,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             recipe.preference.rejection,
             ("tokenizer", "sft_checkpoint", "question_bank", "pivotal_pairs", "benchmarks"),
             "ablation",
+            code_version=2,
         ),
         dpo("judge_only_checkpoint", "Judged pairs without the pivotal round.", judge_only, "ablation"),
         dpo("rejection_dpo_checkpoint", "The control: rejection-sampling preference optimisation.", rejection, "ablation"),

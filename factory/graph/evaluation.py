@@ -61,4 +61,5 @@ def examination(checkpoint: str, recipe: Recipe, group: str = "evaluation") -> S
         section,
         ("tokenizer", checkpoint, "benchmarks", *(() if checkpoint in BASE else ("refusals",))),
         group,
+        code_version=2,
     )

@@ -19,29 +19,38 @@ def stages(recipe: Recipe) -> list[Stage]:
             "factory.preference.refusals:run",
             preference.refusals,
             ("tokenizer", "midtrained_checkpoint", "benchmarks"),
-        ),
-        replace(
-            sampled(
-                "pivotal_pairs",
-                "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
-                "factory.preference.pivotal:run",
-                preference.pivotal,
-                ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
-            ),
             code_version=2,
         ),
-        judged("judged_pairs", "Whole answers of several responders, ranked by the rubric judge (a program).", preference.judge),
+        sampled(
+            "pivotal_pairs",
+            "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
+            "factory.preference.pivotal:run",
+            preference.pivotal,
+            ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
+            code_version=3,
+        ),
+        judged("judged_pairs", "Whole answers of several responders", recipe, preference.judge),
     ]
 
 
-def judged(name: str, description: str, section: JudgeConfig, group: str = "preference") -> Stage:
+def judged(name: str, answers: str, recipe: Recipe, section: JudgeConfig, group: str = "preference") -> Stage:
     """Judged pairs; the checkpoints that answer are the section's responders."""
-    models = sorted({responder.checkpoint for responder in section.responders} - {"program"})
+    judge = "the rubric judge (a program)" if section.teacher.kind == "procedural" else section.teacher.model
+    models = sorted({responder.checkpoint for responder in section.responders} - {"program", "teacher"})
     inputs = ("tokenizer", *models, "question_bank", "refusals", "benchmarks")
-    return sampled(name, description, "factory.preference.judge:run", section, inputs, group)
+    stage = sampled(name, f"{answers}, ranked by {judge}.", "factory.preference.judge:run", section, inputs, group, code_version=2)
+    return replace(stage, runtime={"teacher": recipe.synthesis.teacher.runtime()})
 
 
-def sampled(name: str, description: str, run: str, section: BaseModel, inputs: tuple[str, ...], group: str = "preference") -> Stage:
+def sampled(
+    name: str,
+    description: str,
+    run: str,
+    section: BaseModel,
+    inputs: tuple[str, ...],
+    group: str = "preference",
+    code_version: int = 1,
+) -> Stage:
     """A stage that samples a model in a process of its own."""
     return Stage(
         name=name,
@@ -50,6 +59,7 @@ def sampled(name: str, description: str, run: str, section: BaseModel, inputs: t
         run=run,
         section=section,
         inputs=inputs,
+        code_version=code_version,
         kinds=("pytorch", "parquet"),
         process=True,
         places=frozenset({"sampling.address"}),

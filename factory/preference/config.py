@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
+from factory.synthesis.config import TeacherIdentity
 
 
 class SamplingSection(Section):
@@ -74,11 +75,22 @@ class PivotalSearchConfig(QuestionWindow):
 class Responder(Section):
     """Who answers the judged questions."""
 
-    checkpoint: Literal["sft_checkpoint", "pivotal_dpo_checkpoint", "program"] = Field(
-        description="the input, or the question's own solution"
+    checkpoint: Literal["sft_checkpoint", "pivotal_dpo_checkpoint", "program", "teacher"] = Field(
+        description="the input, the question's own solution, or the language model in `teacher`"
     )
+    teacher: TeacherIdentity | None = Field(default=None, description="the language model at the teacher's endpoint that answers")
     temperature: float = Field(default=1.0, ge=0, description="sampling temperature; 0 is greedy")
     answers: int = Field(default=2, ge=1, description="answers to each question")
+
+    @model_validator(mode="after")
+    def _names_its_teacher(self) -> Self:
+        named = self.teacher is not None and self.teacher.kind == "openai"
+        if named != (self.checkpoint == "teacher") or (self.teacher is not None and not named):
+            raise ValueError(
+                f"responder {self.checkpoint!r} goes {'without' if named else 'with'} a teacher of kind openai: "
+                "name one for checkpoint: teacher, and none for any other"
+            )
+        return self
 
 
 def _responders() -> tuple[Responder, ...]:
@@ -97,8 +109,19 @@ class JudgeConfig(SamplingSection):
     accuracy_share: float = Field(
         default=2 / 3, ge=0, le=1, description="share of questions whose pair is chosen by accuracy; the rest by overall score"
     )
+    teacher: TeacherIdentity = Field(
+        default=TeacherIdentity(),
+        description="the judge: a language model at the teacher's endpoint, or (procedural) the rubric as a program",
+    )
+    max_teacher_tokens: int = Field(default=2048, ge=64, description="longest verdict or answer asked of a language model, in tokens")
     margin: float = Field(default=1.0, gt=0, le=4, description="smallest difference of scores; less is a tie and dropped")
     round_questions: int = Field(default=100, ge=1, description="questions answered, judged and committed together")
+
+    @property
+    def models(self) -> tuple[TeacherIdentity, ...]:
+        """The language models that are asked, as judge or as responder."""
+        asked = (self.teacher, *(responder.teacher for responder in self.responders))
+        return tuple(model for model in asked if model is not None and model.kind == "openai")
 
 
 class RefusalConfig(SamplingSection):

@@ -1,38 +1,30 @@
 """The stage `judged_pairs`: preference pairs of whole answers, chosen by a judge (paper, section 4.2 and appendix A.2).
 
-Several checkpoints at several temperatures answer each question; the judge sees all answers in a shuffled order and once more
-in reverse. A pair that one order does not confirm is dropped, as are ties. Judges have known biases (for length, for a place,
-for their own kind), so the report measures them.
+Several responders answer each question; the judge sees all answers in a shuffled order and once more in reverse. A pair that
+one order does not confirm is dropped, as are ties and verdicts that are none. Judges have known biases, so the report measures
+them.
 """
 
 import json
 import random
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from factory.context import Context
-from factory.preference.config import JudgeConfig, Responder
-from factory.preference.models import open_sampler
-from factory.preference.questions import Examiner, domain_of, draw_questions
-from factory.preference.rounds import Rounds
-from factory.preference.rubric import Criterion, Judge, Judgement, RubricProgram
-from factory.records import Record, new_record
-from factory.sampling.api import Sampler, SampleRequest
+from factory.preference.bias import Report, Side, summary
+from factory.preference.config import JudgeConfig
+from factory.preference.oracles import VERSIONS, answer_is_correct
+from factory.preference.questions import Examiner, draw_questions
+from factory.preference.records import preference_pair
+from factory.preference.responders import Answer, Panel
+from factory.preference.rubric import Case, Criterion, Judge, Judgement, RubricProgram
+from factory.preference.teacher_judge import TeacherJudge
+from factory.records import Record
 from factory.schemas import PAIR
-from factory.synthesis.problems.problem import STYLES, problem_of, write_solution
+from factory.synthesis.teacher import open_teacher
 from factory.tokens.tokenizer import load
 
-CREATED_BY = "judged_pairs@1"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer and who gave it."""
-
-    responder: str
-    tokens: tuple[int, ...]
-    text: str
+CREATED_BY = "judged_pairs@2"
 
 
 @dataclass(frozen=True)
@@ -44,164 +36,112 @@ class Choice:
     rejected: int
 
 
-@dataclass
-class Report:
-    """What the judge did, for `judge.json`."""
+@dataclass(frozen=True)
+class Compared:
+    """A question with its answers, what the judge said of them, and the pair that it chose of them."""
 
-    judge: str
-    questions: int = 0
-    ties: int = 0
-    compared: int = 0
-    confirmed_by_swap: int = 0
-    by_criterion: Counter[str] = field(default_factory=Counter)
-    longer_chosen: int = 0
-    earlier_chosen: int = 0
-    chosen_tokens: int = 0
-    rejected_tokens: int = 0
-    shown: Counter[str] = field(default_factory=Counter)
-    chosen: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
+    case: Case
+    answers: Sequence[Answer]
+    judgement: Judgement
+    choice: Choice
 
 
 def run(context: Context) -> None:
     """Write `pairs` (whole answers, then the refusal pairs) and the report `judge.json`."""
     config = context.section(JudgeConfig)
-    examiner = Examiner(load(context.inputs["tokenizer"].path))
-    bench = JudgesBench(context, config, examiner, RubricProgram())
+    bench = JudgesBench(context, config, Examiner(load(context.inputs["tokenizer"].path)), open_judge(context, config))
     questions = draw_questions(context, config.questions)
     pairs = list(bench.pairs(questions))
     refusals = list(context.inputs["refusals"].records("pairs"))
     context.keep(len(refusals))
     context.made("pairs", len(pairs))
     context.write_records("pairs", [*pairs, *refusals], PAIR)
-    report = {**summary(bench.report), "pairs": len(pairs), "decode_tokens": bench.decode_tokens}
-    context.metrics.update(report)
+    report = {**summary(bench.report), "pairs": len(pairs), "decode_tokens": bench.panel.decode_tokens}
+    context.metrics.update(report, oracles=VERSIONS)
     context.write_json("judge.json", report)
 
 
+def open_judge(context: Context, config: JudgeConfig) -> Judge:
+    """The rubric as a program where the section names no language model."""
+    if config.teacher.kind == "procedural":
+        return RubricProgram()
+    return TeacherJudge(context, open_teacher(context, config.teacher), config.max_teacher_tokens)
+
+
 class JudgesBench:
-    """Asks the responders, has their answers judged, and counts."""
+    """Has the panel's answers judged, and counts."""
 
     def __init__(self, context: Context, config: JudgeConfig, examiner: Examiner, judge: Judge) -> None:
         self.report = Report(judge.name)
+        self.panel = Panel(context, config, examiner)
         self._context, self._config, self._examiner, self._judge = context, config, examiner, judge
         self._lots = context.random("judging")
-        self._rounds = self._responders()
-
-    @property
-    def decode_tokens(self) -> int:
-        """Tokens that the checkpoints wrote."""
-        return sum(rounds.usage.decode_tokens for rounds in self._rounds.values())
 
     def pairs(self, questions: Sequence[Record]) -> Iterator[Record]:
         """The pair records of all questions, round by round."""
         size = self._config.round_questions
         for start in range(0, len(questions), size):
             group = questions[start : start + size]
-            for question, answers in zip(group, self._answers(group), strict=True):
-                pair = self._pair(question, answers)
-                if pair is not None:
-                    yield pair
+            yield from self._confirmed(self._compared(group))
             self._context.progress(start + len(group), len(questions), "questions")
 
-    def _responders(self) -> dict[int, Rounds]:
-        """One series of rounds for each responder that is a checkpoint; a checkpoint is opened once."""
-        engines: dict[str, Sampler] = {}
-        series: dict[int, Rounds] = {}
-        for number, responder in enumerate(self._config.responders):
-            if responder.checkpoint != "program":
-                if responder.checkpoint not in engines:
-                    engines[responder.checkpoint] = open_sampler(self._context, responder.checkpoint, self._config.sampling)
-                name = f"responder-{number}"
-                series[number] = Rounds(engines[responder.checkpoint], self._context.parts, self._context.seed, name)
-        return series
+    def _compared(self, questions: Sequence[Record]) -> list[Compared]:
+        """The pairs that the judge chooses in the first order; what comes to none is dropped with its reason."""
+        panel = self.panel.answers(questions, self._lots)
+        cases = [Case(question, tuple(a.text for a in answers)) for question, answers in zip(questions, panel, strict=True)]
+        found: list[Compared] = []
+        for case, answers, judgement in zip(cases, panel, self._judge.judge_all(cases), strict=True):
+            self.report.questions += 1
+            self.report.shown.update(answer.responder for answer in answers)
+            criterion = "accuracy" if self._lots.random() < self._config.accuracy_share else "overall"
+            choice = None if judgement is None else choose(judgement, criterion, self._config.margin, self._lots)
+            if judgement is None:
+                self._malformed()
+            elif choice is None:
+                self.report.ties += 1
+                self._context.drop("tie")
+            else:
+                self.report.compare(earlier=choice.chosen < choice.rejected)
+                found.append(Compared(case, answers, judgement, choice))
+        return found
 
-    def _answers(self, questions: Sequence[Record]) -> list[list[Answer]]:
-        """For each question the distinct answers of all responders, in a shuffled order."""
-        found: list[dict[tuple[int, ...], Answer]] = [{} for _ in questions]
-        for number, responder in enumerate(self._config.responders):
-            drawn = self._sampled(questions, number, responder) if number in self._rounds else self._written(questions, responder)
-            for answers, own in zip(found, drawn, strict=True):
-                for tokens in own:
-                    answers.setdefault(tokens, Answer(label(responder), tokens, self._examiner.text(tokens)))
-        return [self._lots.sample(list(answers.values()), len(answers)) for answers in found]
+    def _confirmed(self, compared: Sequence[Compared]) -> Iterator[Record]:
+        """The records of the pairs that the reverse order confirms."""
+        reverse = self._judge.judge_all([Case(one.case.question, one.case.answers[::-1]) for one in compared])
+        for one, judgement in zip(compared, reverse, strict=True):
+            if judgement is None:
+                self._malformed()
+            elif not confirms(judgement, one.choice):
+                self._context.drop("order of answers decided")
+            else:
+                self._context.keep()
+                self.report.confirm(one.choice.criterion, *(_side(one, place) for place in (one.choice.chosen, one.choice.rejected)))
+                yield self._record(one)
 
-    def _sampled(self, questions: Sequence[Record], number: int, responder: Responder) -> list[list[tuple[int, ...]]]:
-        settings = self._examiner.settings(responder.temperature, self._config.max_new_tokens)
-        requests = [SampleRequest(self._examiner.prompt(question["text"]), responder.answers) for question in questions]
-        return [[completion.tokens for completion in drawn] for drawn in self._rounds[number].draw(requests, settings)]
+    def _malformed(self) -> None:
+        self.report.malformed += 1
+        self._context.drop("malformed verdict")
 
-    def _written(self, questions: Sequence[Record], responder: Responder) -> list[list[tuple[int, ...]]]:
-        """The question's own solution in different styles; none where it has no worked solution."""
-        tokenizer = self._examiner.tokenizer
-        return [
-            [(*tokenizer.encode(write_solution(problem_of(question), style)), tokenizer.im_end) for style in STYLES[: responder.answers]]
-            if question["solution"]
-            else []
-            for question in questions
-        ]
-
-    def _pair(self, question: Record, answers: Sequence[Answer]) -> Record | None:
-        """The pair of one question, or None with the reason counted."""
-        self.report.questions += 1
-        self.report.shown.update(answer.responder for answer in answers)
-        texts = [answer.text for answer in answers]
-        judgement = self._judge.judge(question, texts)
-        criterion = "accuracy" if self._lots.random() < self._config.accuracy_share else "overall"
-        choice = choose(judgement, criterion, self._config.margin, self._lots)
-        if choice is None:
-            self.report.ties += 1
-            self._context.drop("tie")
-            return None
-        self.report.compared += 1
-        if not confirms(self._judge.judge(question, texts[::-1]), choice):
-            self._context.drop("order of answers decided")
-            return None
-        self._context.keep()
-        self._count(choice, answers)
-        return self._record(question, answers, judgement, choice)
-
-    def _count(self, choice: Choice, answers: Sequence[Answer]) -> None:
-        chosen, rejected, report = answers[choice.chosen], answers[choice.rejected], self.report
-        report.confirmed_by_swap += 1
-        report.by_criterion[choice.criterion] += 1
-        report.longer_chosen += len(chosen.tokens) > len(rejected.tokens)
-        report.earlier_chosen += choice.chosen < choice.rejected
-        report.chosen_tokens += len(chosen.tokens)
-        report.rejected_tokens += len(rejected.tokens)
-        report.chosen[chosen.responder] += 1
-        report.rejected[rejected.responder] += 1
-
-    def _record(self, question: Record, answers: Sequence[Answer], judgement: Judgement, choice: Choice) -> Record:
-        chosen, rejected = answers[choice.chosen], answers[choice.rejected]
+    def _record(self, one: Compared) -> Record:
+        question, choice = one.case.question, one.choice
+        chosen, rejected = one.answers[choice.chosen], one.answers[choice.rejected]
         evidence = {
             "judge": self._judge.name,
             "criterion": choice.criterion,
-            "chosen": _said(judgement, choice.chosen, chosen),
-            "rejected": _said(judgement, choice.rejected, rejected),
-            "faults_discussion": judgement.faults_discussion,
+            "chosen": _said(one.judgement, choice.chosen, chosen),
+            "rejected": _said(one.judgement, choice.rejected, rejected),
+            "faults_discussion": one.judgement.faults_discussion,
         }
-        return new_record(
-            source=question["source"],
-            locator=question["locator"],
-            text=f"{question['text']}\n+ {chosen.text}\n- {rejected.text}",
+        return preference_pair(
+            question,
             kind="judged_answers",
             created_by=f"{CREATED_BY} {self._judge.name}",
-            license=question["license"],
-            language=question["language"],
-            parents=[question["id"]],
-            domain=domain_of(question["family"]),
-            question=question["id"],
-            prompt=list(self._examiner.prompt(question["text"])),
-            chosen=list(chosen.tokens),
-            rejected=list(rejected.tokens),
+            text=f"{question['text']}\n+ {chosen.text}\n- {rejected.text}",
+            prompt=self._examiner.prompt(question["text"]),
+            chosen=chosen.tokens,
+            rejected=rejected.tokens,
             evidence=json.dumps(evidence),
         )
-
-
-def label(responder: Responder) -> str:
-    """A responder's name in reports."""
-    return responder.checkpoint if responder.checkpoint == "program" else f"{responder.checkpoint} T={responder.temperature:g}"
 
 
 def choose(judgement: Judgement, criterion: Criterion, margin: float, lots: random.Random) -> Choice | None:
@@ -225,6 +165,11 @@ def confirms(reversed_order: Judgement, choice: Choice) -> bool:
     return chosen > rejected
 
 
+def _side(one: Compared, place: int) -> Side:
+    answer = one.answers[place]
+    return Side(answer.responder, len(answer.tokens), answer_is_correct(answer.text, one.case.question["answer"]))
+
+
 def _said(judgement: Judgement, place: int, answer: Answer) -> dict[str, object]:
     """What the judge said of one answer: its faults first, then the scores."""
     return {
@@ -235,15 +180,3 @@ def _said(judgement: Judgement, place: int, answer: Answer) -> dict[str, object]
         "detail": judgement.detail[place],
         "overall": judgement.overall(place),
     }
-
-
-def summary(report: Report) -> dict[str, object]:
-    """The report with its rates: position-swap consistency, and the biases for length, place and responder."""
-    pairs = max(1, report.confirmed_by_swap)
-    rates = {
-        "swap_consistency": report.confirmed_by_swap / max(1, report.compared),
-        "length_bias": report.longer_chosen / pairs,
-        "position_bias": report.earlier_chosen / pairs,
-        "win_rate": {name: report.chosen[name] / max(1, report.chosen[name] + report.rejected[name]) for name in sorted(report.shown)},
-    }
-    return {**vars(report), **rates}

@@ -9,11 +9,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from factory.preference.questions import Examiner, domain_of
+from factory.preference.questions import Examiner
+from factory.preference.records import preference_pair
 from factory.preference.search import TOLERANCE
 from factory.preference.tree import Tally
 from factory.preference.verify import Tested
-from factory.records import Record, new_record
+from factory.records import Record
 
 CREATED_BY = "pivotal_token_search@2"
 
@@ -86,21 +87,16 @@ def pair_record(pair: TokenPair, question: Record, examiner: Examiner) -> Record
     """The pair as a PAIR record: the prompt is the query and the answer's prefix, both responses are one token."""
     before, tokenizer = pair.test.before, examiner.tokenizer
     words = {name: tokenizer.decode([side.token]) for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected))}
-    return new_record(
-        source=question["source"],
-        locator=f"{question['locator']}#answer-token-{len(before.prefix)}",
-        text=f"{question['text']}\n{tokenizer.decode(before.prefix)}\n+{words['chosen']!r}\n-{words['rejected']!r}",
+    return preference_pair(
+        question,
         kind="pivotal_token",
         created_by=CREATED_BY,
-        license=question["license"],
-        language=question["language"],
-        parents=[question["id"]],
-        domain=domain_of(question["family"]),
-        question=question["id"],
+        text=f"{question['text']}\n{tokenizer.decode(before.prefix)}\n+{words['chosen']!r}\n-{words['rejected']!r}",
         prompt=[*pair.test.tree.prompt, *before.prefix],
         chosen=[pair.chosen.token],
         rejected=[pair.rejected.token],
         evidence=json.dumps(_evidence(pair, words), sort_keys=True),
+        part=f"answer-token-{len(before.prefix)}",
     )
 
 

@@ -16,6 +16,7 @@ from factory.preference.config import RefusalConfig
 from factory.preference.models import open_sampler
 from factory.preference.oracles import answer_is_correct, final_answer
 from factory.preference.questions import Examiner
+from factory.preference.records import preference_pair
 from factory.preference.rounds import Rounds
 from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, REFUSALS, SHOWN, Trivia, about_name, draw_trivia
 from factory.records import Record, new_record, record_id
@@ -123,23 +124,18 @@ def preferences(asked: Asked, lots: random.Random) -> Iterator[tuple[str, str, s
 def _pairs(asked: Asked, tokens: int, examiner: Examiner, lots: random.Random) -> Iterator[Record]:
     """The preferences in token ids, cut after the first `tokens` of each reply (paper: five)."""
     tokenizer, one = examiner.tokenizer, asked.trivia
-    question = record_id("trivia", TRAINING, one.question)
+    question = _question_record(one.question, one.answer, "answerable", TRAINING)
     for chosen, rejected, reason in preferences(asked, lots):
-        yield new_record(
-            source="trivia",
-            locator=TRAINING,
-            text=f"{one.question}\n+ {chosen}\n- {rejected}",
+        yield preference_pair(
+            question,
             kind="refusal_pair",
             created_by=CREATED_BY,
-            license=LICENSE,
-            language="en",
-            parents=[question],
-            domain=DOMAIN,
-            question=question,
-            prompt=list(examiner.prompt(one.question)),
+            text=f"{one.question}\n+ {chosen}\n- {rejected}",
+            prompt=examiner.prompt(one.question),
             chosen=[*tokenizer.encode(chosen), tokenizer.im_end][:tokens],
             rejected=[*tokenizer.encode(rejected), tokenizer.im_end][:tokens],
             evidence=json.dumps({"reason": reason, "right": asked.right, "samples": asked.right + len(asked.wrong)}),
+            domain=DOMAIN,
         )
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from factory.context import Context
 from factory.preference.config import RejectionConfig
 from factory.preference.models import open_sampler
-from factory.preference.questions import Examiner, domain_of, draw_questions
+from factory.preference.oracles import VERSIONS
+from factory.preference.questions import Examiner, draw_questions
+from factory.preference.records import preference_pair
 from factory.preference.rounds import Rounds
-from factory.records import Record, new_record
+from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
 from factory.schemas import PAIR
 from factory.tokens.tokenizer import load
@@ -30,7 +32,7 @@ def run(context: Context) -> None:
     pairs = list(_pairs(context, config, examiner, rounds, questions, budget))
     report = {"budget": budget, "decode_tokens": rounds.usage.decode_tokens, "pairs": len(pairs)}
     context.made("pairs", len(pairs))
-    context.metrics.update(report)
+    context.metrics.update(report, oracles=VERSIONS)
     context.write_records("pairs", pairs, PAIR)
     context.write_json("rejection.json", report)
 
@@ -66,19 +68,14 @@ def _of_question(
     right = [answer.tokens for answer, verdict in zip(drawn, verdicts, strict=True) if verdict]
     wrong = [answer.tokens for answer, verdict in zip(drawn, verdicts, strict=True) if not verdict]
     for number, (chosen, rejected) in enumerate(list(zip(right, wrong, strict=False))[: config.pairs_per_question]):
-        yield new_record(
-            source=question["source"],
-            locator=f"{question['locator']}#pair-{number}",
-            text=f"{question['text']}\n+ {examiner.text(chosen)}\n- {examiner.text(rejected)}",
+        yield preference_pair(
+            question,
             kind="rejection_sampled",
             created_by=CREATED_BY,
-            license=question["license"],
-            language=question["language"],
-            parents=[question["id"]],
-            domain=domain_of(question["family"]),
-            question=question["id"],
-            prompt=list(prompt),
-            chosen=list(chosen),
-            rejected=list(rejected),
+            text=f"{question['text']}\n+ {examiner.text(chosen)}\n- {examiner.text(rejected)}",
+            prompt=prompt,
+            chosen=chosen,
+            rejected=rejected,
             evidence=json.dumps({"success": success, "samples": len(drawn)}),
+            part=f"pair-{number}",
         )

@@ -1,12 +1,14 @@
 """The judge's interface, and the rubric as a program (paper, appendix A.2).
 
 A judge sees a question and any number of answers, states the faults of each and discusses them, and only then scores: what
-is written first is what the scores are reasoned from. A language model can stand behind the interface. The judge here is a
-program that knows the problem's answer and steps, and it is called so in all that it writes.
+is written first is what the scores are reasoned from. A language model stands behind the interface in
+`factory.preference.teacher_judge`. The judge here is a program that knows the problem's answer and steps, and it is called so in
+all that it writes.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,13 +47,21 @@ class Judgement(BaseModel):
         return float(self.accuracy[answer]) if criterion == "accuracy" else self.overall(answer)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A question and the answers to it, in the order in which the judge sees them."""
+
+    question: Record
+    answers: tuple[str, ...]
+
+
 class Judge(Protocol):
-    """Compares answers to one question."""
+    """Compares answers to the same question."""
 
     name: str
 
-    def judge(self, question: Record, answers: Sequence[str]) -> Judgement:
-        """Faults and scores of each answer, in the order given."""
+    def judge_all(self, cases: Sequence[Case]) -> list[Judgement | None]:
+        """For each case the faults and scores of its answers, in the order given; None where the judge said nothing usable."""
         ...
 
 
@@ -60,17 +70,20 @@ class RubricProgram:
 
     name = "rubric-program"
 
-    def judge(self, question: Record, answers: Sequence[str]) -> Judgement:
-        """Faults and scores of each answer; what one answer gets does not depend on the others or on its place."""
-        faults = tuple(_faults(question, answer) or ("none",) for answer in answers)
-        right = [str(number) for number, answer in enumerate(answers, 1) if answer_is_correct(answer, question["answer"])]
-        return Judgement(
-            faults=faults,
-            faults_discussion=f"Right: {', '.join(right) or 'no answer'} of {len(answers)}.",
-            accuracy=tuple(_accuracy(question, answer) for answer in answers),
-            style=tuple(_style(answer) for answer in answers),
-            detail=tuple(_detail(question, answer) for answer in answers),
-        )
+    def judge_all(self, cases: Sequence[Case]) -> list[Judgement | None]:
+        """A judgement of every case; what one answer gets does not depend on the others or on its place."""
+        return [_judgement(case.question, case.answers) for case in cases]
+
+
+def _judgement(question: Record, answers: Sequence[str]) -> Judgement:
+    right = [str(number) for number, answer in enumerate(answers, 1) if answer_is_correct(answer, question["answer"])]
+    return Judgement(
+        faults=tuple(_faults(question, answer) or ("none",) for answer in answers),
+        faults_discussion=f"Right: {', '.join(right) or 'no answer'} of {len(answers)}.",
+        accuracy=tuple(_accuracy(question, answer) for answer in answers),
+        style=tuple(_style(answer) for answer in answers),
+        detail=tuple(_detail(question, answer) for answer in answers),
+    )
 
 
 def _faults(question: Record, answer: str) -> tuple[str, ...]:

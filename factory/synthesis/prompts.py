@@ -94,3 +94,13 @@ CODE_FROM_INSTRUCTION = Prompt(
 ANSWER_QUESTION = Prompt(
     "answer-question", 1, "{question}\n\nThink step by step. End with a line `Answer: ` and the answer, nothing else in that line."
 )
+JUDGE_ANSWERS = Prompt(
+    "judge-answers",
+    1,
+    "A question and {number} answers to it, as JSON:\n\n{case}\n\nJudge the answers. First name the faults of each: for every problem its "
+    'kind (lack of comprehension, logical error, factual error or stylistic issue), a colon, and what is wrong; "none" alone for an answer '
+    "without fault. Length and level of detail are no faults where the question asks for none in particular. Then discuss how the answers "
+    "differ in accuracy, style and detail. Only then score each answer from 1 (worst) to 5 (best) for accuracy, for style and for detail. "
+    "Give one JSON object and nothing else, with its fields in this order, and in each list one entry for each answer in the order shown:\n"
+    '{{"faults": [["none"], ["factual error: ..."]], "faults_discussion": "...", "accuracy": [5, 2], "style": [4, 4], "detail": [3, 3]}}',
+)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from stage_bench import Bench, ScriptedModel, digests, question, rows
 
-from factory.preference import judge
+from factory.preference import judge, responders
+from factory.preference.bias import Report, Side, summary
 from factory.preference.judge import Choice, choose, confirms
-from factory.preference.rubric import Judgement, RubricProgram
-from factory.records import Record
+from factory.preference.rubric import Case, Judgement, RubricProgram
 from factory.synthesis.problems.problem import Problem, Step, problem_record, write_solution
 
 PROBLEM = Problem(
@@ -25,7 +25,9 @@ INPUTS = ("sft_checkpoint", "pivotal_dpo_checkpoint", "question_bank", "refusals
 
 
 def judged(*answers: str) -> Judgement:
-    return RubricProgram().judge(QUESTION, answers)
+    (judgement,) = RubricProgram().judge_all([Case(QUESTION, answers)])
+    assert judgement is not None
+    return judgement
 
 
 def test_reasons_are_written_before_scores() -> None:
@@ -108,8 +110,8 @@ class FirstIsBest:
 
     name = "first-is-best"
 
-    def judge(self, _: Record, answers: Sequence[str]) -> Judgement:
-        return scored(*(max(1, 5 - place) for place in range(len(answers))))
+    def judge_all(self, cases: Sequence[Case]) -> list[Judgement | None]:
+        return [scored(*(max(1, 5 - place) for place in range(len(case.answers)))) for case in cases]
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for asset in ("sft_checkpoint", "pivotal_dpo_checkpoint"):
         bench.give(asset).mkdir(parents=True)
     script = {QUESTION["text"]: {STEPS: 0.4, WRONG: 0.3, DIRECT: 0.3}, agreed["text"]: {"Answer: 1": 1.0}}
-    monkeypatch.setattr(judge, "open_sampler", lambda *_: ScriptedModel(script, bench.tokenizer))
+    monkeypatch.setattr(responders, "open_sampler", lambda *_: ScriptedModel(script, bench.tokenizer))
     return bench
 
 
@@ -139,7 +141,8 @@ def test_whole_answers_are_paired_ties_are_dropped_and_biases_reported(bench: Be
     assert context.result().counts.dropped == {"tie": 1}
     report = json.loads((context.out / "judge.json").read_text())
     assert report["swap_consistency"] == 1.0
-    assert report["length_bias"] == 0.0
+    assert report["length_bias"] is None, "both answers have as many tokens"
+    assert report["oracle_agreement"] == 1.0
     assert sum(report["chosen"].values()) == sum(report["rejected"].values()) == 1
 
 
@@ -152,13 +155,33 @@ def test_a_judge_that_only_sees_places_is_found_out_by_the_swap(bench: Bench, mo
     assert json.loads((context.out / "judge.json").read_text())["swap_consistency"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "figures"),
+    [
+        (Side("a", 9, True), Side("b", 5, True), {"length_bias": 1.0, "length_bias_when_equally_right": 1.0, "self_preference": None}),
+        (Side("a", 5, True), Side("b", 9, False), {"length_bias": 0.0, "length_bias_when_equally_right": None, "oracle_agreement": 1.0}),
+        (Side("b", 5, False), Side("a", 5, True), {"length_bias": None, "oracle_agreement": 0.0}),
+        (Side("me", 5, True), Side("b", 5, True), {"self_preference": 1.0, "self_preference_when_equally_right": 1.0}),
+        (Side("b", 5, True), Side("me", 5, False), {"self_preference": 0.0, "self_preference_when_equally_right": None}),
+        (Side("me", 5, True), Side("me", 6, True), {"self_preference": None}),
+    ],
+)
+def test_each_bias_is_the_share_of_the_pairs_that_could_show_it(chosen: Side, rejected: Side, figures: dict[str, float | None]) -> None:
+    report = Report("me")
+    report.compare(earlier=True)
+    report.confirm("accuracy", chosen, rejected)
+    found = summary(report)
+    assert {name: found[name] for name in figures} == figures
+    assert found["position_bias"] == found["swap_consistency"] == 1.0
+
+
 def test_the_problem_s_own_solution_can_take_part_and_sampling_is_not_repeated(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    responders = [{"checkpoint": "sft_checkpoint"}, {"checkpoint": "program", "answers": 3}]
-    section = {"max_new_tokens": 80, "responders": responders}
+    panel = [{"checkpoint": "sft_checkpoint"}, {"checkpoint": "program", "answers": 3}]
+    section = {"max_new_tokens": 80, "responders": panel}
     first = bench.context("judged_pairs", INPUTS, **section)
     judge.run(first)
     assert json.loads((first.out / "judge.json").read_text())["shown"].keys() == {"sft_checkpoint T=1", "program"}
-    monkeypatch.setattr(judge, "open_sampler", lambda *_: ScriptedModel({}, bench.tokenizer, dies_at=1))
+    monkeypatch.setattr(responders, "open_sampler", lambda *_: ScriptedModel({}, bench.tokenizer, dies_at=1))
     second = bench.context("judged_pairs", INPUTS, attempt="2", previous=["1"], **section)
     judge.run(second)
     assert digests(second) == digests(first)
