@@ -10,6 +10,7 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCKER = CHECKOUT / "docker"
+sys.path.append(str(DOCKER))
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 SECRETS = {"DAGSTER_POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
 
@@ -81,10 +82,36 @@ def test_only_the_web_server_can_be_reached_and_from_this_machine_alone(compose)
     assert published == {"web": ["127.0.0.1:3000:3000"]}
 
 
-def test_compose_accepts_the_file():
-    if shutil.which("docker") is None or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker compose is not installed")
-    command = ["docker", "compose", "--file", str(DOCKER / "compose.yaml"), "config", "--quiet"]
-    complete = os.environ | dict.fromkeys(SECRETS, "a-secret")
-    done = subprocess.run(command, env=complete, capture_output=True, text=True, check=False)
+def composer() -> list[str]:
+    """Docker's compose, as docker's plugin or by itself; neither needs an engine to check a file."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode:
+            return command
+    pytest.skip("docker compose is not installed")
+
+
+def config(path: Path, **secrets: str) -> subprocess.CompletedProcess[str]:
+    """What compose says of a file, with these secrets in the environment."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS} | secrets
+    command = [*composer(), "--file", str(path), "config", "--quiet"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_compose_accepts_the_file_and_misses_a_secret_or_a_misspelt_key(tmp_path):
+    given = dict.fromkeys(SECRETS, "a-secret")
+    done = config(DOCKER / "compose.yaml", **given)
     assert done.returncode == 0, done.stderr
+    missing = config(DOCKER / "compose.yaml")
+    assert missing.returncode
+    assert "set it in the environment" in missing.stderr
+    (tmp_path / "wrong.yaml").write_text((DOCKER / "compose.yaml").read_text().replace("stop_grace_period", "stop_grace"))
+    wrong = config(tmp_path / "wrong.yaml", **given)
+    assert wrong.returncode
+    assert "stop_grace" in wrong.stderr
+
+
+def test_the_stand_in_for_the_base_is_the_release_and_the_python_that_the_image_asks_for():
+    from build_image import DOCKERFILE, PACKAGES, base_name
+
+    assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm", base_name(DOCKERFILE))  # Debian bookworm's is Python 3.11
+    assert "python3-venv" in PACKAGES.split(",")
