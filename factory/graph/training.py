@@ -69,6 +69,7 @@ def checkpoint(name: str, description: str, run: str, section: TrainingConfig, i
         run=run,
         section=section,
         inputs=inputs,
+        code_version=2,
         kinds=("pytorch", "megatron"),
         process=True,
         processes=section.layout.world_size,

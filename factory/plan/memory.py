@@ -66,7 +66,7 @@ def activations(model: ModelConfig, training: TrainingConfig, vocab_size: int, d
     kept = tokens * width(training) * model.hidden_size / _sequence_ranks(layout) if layout.recompute else block
     last = stage == layout.pipeline - 1
     ends, loss = _head(model, training, vocab_size, device, tokens) if last else (0.0, 0.0)
-    backward = _block_gradients(model, training) * tokens + (block if layout.recompute else 0.0)
+    backward = _block_gradients(model, training, device) * tokens + (block if layout.recompute else 0.0)
     return blocks_in_flight(model, training, stage) * kept + max(ends + loss, backward)
 
 
@@ -129,20 +129,35 @@ def _block_on_gpu(model: ModelConfig, training: TrainingConfig) -> float:
 
 
 def _block_on_cpu(model: ModelConfig, training: TrainingConfig) -> float:
-    """As on a GPU, but norms keep two fp32 tensors, SwiGLU its unfused steps, and short bf16 attention its probabilities."""
-    hidden, ffn, kv = model.hidden_size, model.ffn_hidden_size, model.kv_heads * model.head_size
+    """As on a GPU, but SwiGLU keeps its unfused steps, attention its input projection, and in short bf16 rows its probabilities."""
+    hidden, kv = model.hidden_size, model.kv_heads * model.head_size
     wide, tensor, length = width(training), training.layout.tensor, training.sequence_length
-    products = training.precision == "bf16" and length <= PRODUCT_ATTENTION
-    scores = wide * model.attention_heads * length if products else FP32 * model.attention_heads
-    norms = 2 * (2 * FP32 * hidden + FP32 + wide * hidden)
+    scores = wide * model.attention_heads * length if _attends_by_products(training) else FP32 * model.attention_heads
+    norms = 2 * (2 * wide * hidden + FP32)
     copies = wide * (hidden + kv) + wide * (hidden + 2 * kv) + wide * hidden
     rotary = 4 * wide * model.head_size / training.micro_batch
-    return norms / _sequence_ranks(training.layout) + (copies + scores + 5 * wide * ffn) / tensor + rotary
+    return norms / _sequence_ranks(training.layout) + (copies + scores + _kept_by_swiglu(model, training)) / tensor + rotary
 
 
-def _block_gradients(model: ModelConfig, training: TrainingConfig) -> float:
-    """Bytes a token of gradients within a block while its SwiGLU goes backward: of the output, and of both halves."""
-    return width(training) * (2 * model.ffn_hidden_size / training.layout.tensor + model.hidden_size)
+def _block_gradients(model: ModelConfig, training: TrainingConfig, device: Device) -> float:
+    """Bytes a token of gradients at the height of a block's backward pass: in SwiGLU (of its output, and of both halves), or, where
+    a CPU's attention is plain products, there (of probabilities and scores), when SwiGLU's own tensors are gone.
+    """
+    tensor = training.layout.tensor
+    swiglu = width(training) * (2 * model.ffn_hidden_size / tensor + model.hidden_size)
+    if device == "gpu" or not _attends_by_products(training):
+        return swiglu
+    scores = 2 * width(training) * model.attention_heads * training.sequence_length
+    return max(swiglu, (scores - _kept_by_swiglu(model, training)) / tensor)
+
+
+def _attends_by_products(training: TrainingConfig) -> bool:
+    return training.precision == "bf16" and training.sequence_length <= PRODUCT_ATTENTION
+
+
+def _kept_by_swiglu(model: ModelConfig, training: TrainingConfig) -> int:
+    """Bytes a token on a CPU: gate, its activation, the other half, their product; in fp32 the gate lies within the whole projection."""
+    return width(training) * model.ffn_hidden_size * (4 if training.precision == "bf16" else 5)
 
 
 def _head(model: ModelConfig, training: TrainingConfig, vocab_size: int, device: Device, tokens: int) -> tuple[float, float]:
@@ -154,6 +169,6 @@ def _head(model: ModelConfig, training: TrainingConfig, vocab_size: int, device:
     logits = tokens * vocab_size / tensor
     if device == "gpu":
         return tokens * 2 * wide * hidden / _sequence_ranks(training.layout), logits * (2 * wide + 2 * FP32)
-    norm = tokens * (2 * FP32 * hidden + FP32 + wide * hidden)
+    norm = tokens * (2 * wide * hidden + FP32)
     slices = SLICES * FP32 * min(SLICE_ROWS, tokens) * vocab_size if training.precision == "bf16" else 0
     return norm, logits * 2 * wide + slices

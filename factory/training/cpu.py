@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from factory.errors import SeedmillError
+from factory.training import fused
 
 CPU = torch.device("cpu")
 KNOWN_VERSION = "0.16.1"
@@ -46,7 +47,8 @@ def adapt() -> None:
     for name in ROTARY_MODULES:
         module = importlib.import_module(f"megatron.core.models.common.embeddings.{name}")
         module.__dict__["get_pos_emb_on_this_cp_rank"] = _positions_of_this_context_rank
-    importlib.import_module("megatron.core.models.common.embeddings.rope_utils").__dict__["_apply_rotary_pos_emb_bshd"] = _rotate
+    importlib.import_module("megatron.core.models.common.embeddings.rope_utils").__dict__["_apply_rotary_pos_emb_bshd"] = fused.rotate
+    _replace_linear_layers()
     _accept_cpu_parameters()
     _mend_distributed_optimizer()
     _keep_freed_memory()
@@ -121,10 +123,18 @@ def _positions_of_this_context_rank(pos_emb: torch.Tensor, seq_dim: int, cp_grou
     return torch.cat([chunks[rank], chunks[2 * ranks - rank - 1]], dim=seq_dim)
 
 
-def _rotate(t: torch.Tensor, freqs: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    """Rotary positions of whole heads, two halves each: the original's arithmetic without its copy of the result."""
-    first, second = t.chunk(2, dim=-1)
-    return t * freqs.cos().to(t.dtype) + torch.cat((-second, first), dim=-1) * freqs.sin().to(t.dtype)
+def _replace_linear_layers() -> None:
+    """Where nothing is gathered or reduced, a linear layer needs none of Megatron's own backward pass."""
+    layers = importlib.import_module("megatron.core.tensor_parallel.layers").__dict__
+    communicating = layers["linear_with_grad_accumulation_and_async_allreduce"]
+
+    @functools.wraps(communicating)
+    def linear(x: torch.Tensor, weight: torch.Tensor, **settings: Any) -> torch.Tensor:
+        if settings["allreduce_dgrad"] or settings["sequence_parallel"] or settings["bias"] is not None:
+            return communicating(x, weight, **settings)
+        return fused.linear(x, weight)
+
+    layers["linear_with_grad_accumulation_and_async_allreduce"] = linear
 
 
 def _accept_cpu_parameters() -> None:
