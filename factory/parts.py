@@ -34,9 +34,17 @@ class Parts:
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """Yield a path to write a file or folder to; when the block ends well, it becomes part `name`."""
+        yield self.staging(name)
+        self.publish(name)
+
+    def staging(self, name: str) -> Path:
+        """The path where this process writes what `publish` will make part `name`."""
         self.own.mkdir(parents=True, exist_ok=True)
-        temporary = self.own / f".{name}.{os.getpid()}"
-        yield temporary
+        return self.own / f".{name}.{os.getpid()}"
+
+    def publish(self, name: str) -> None:
+        """Make what lies at `staging(name)` part `name`."""
+        temporary = self.staging(name)
         sync_tree(temporary)
         temporary.replace(self.own / name)
 

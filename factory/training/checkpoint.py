@@ -7,6 +7,7 @@ import contextlib
 import os
 import queue
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 
-from factory.digest import canonical_json, tensors_digest
+from factory.digest import canonical_json, file_digest, tensors_digest
 from factory.errors import NO_ROOM
 from factory.training import seal
-from factory.training.distributed import from_main, is_main
+from factory.training.distributed import from_all, from_main, is_main
 from factory.training.megatron import (
     HAS_GPU,
+    AsyncRequest,
     MegatronOptimizer,
     OptimizerParamScheduler,
     TorchDistSaveShardedStrategy,
@@ -46,31 +48,85 @@ class Counters:
     bad_in_a_row: int = 0
 
 
-def save(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters) -> None:
-    """Write a checkpoint into an existing empty folder; every rank calls it.
+class Writing:
+    """A checkpoint on its way to the disk: a thread writes this rank's file, `finish` makes the whole of all ranks' files."""
 
-    Megatron collects its writers' results through a queue that belongs to a spawned manager process, which imports all of
-    torch (2 CPU-seconds a save), and forks a writer that outlives a killed job, waiting for it for ever. Each rank writes one
-    file here, and waits for it: it may as well write itself, with a plain queue.
-    """
-    gather_parameters(model)
-    state = _model_state(model) | _optimizer_state(model, optimizer, loading=False)
-    _write(folder, state | {"scheduler": scheduler.state_dict(), "counters": asdict(counters)})
+    def __init__(self, folder: Path, request: AsyncRequest) -> None:
+        self._folder, self._request = folder, request
+        pool = ThreadPoolExecutor(1, "checkpoint")
+        self._digests = pool.submit(self._write)
+        pool.shutdown(wait=False)
+
+    def _write(self) -> dict[str, str]:
+        """Write, and give the digests of the files; Megatron keeps what went wrong in writing for `finish`."""
+        if self._request.async_fn is None:
+            return {}
+        self._request.async_fn(*self._request.async_fn_args)
+        files = [Path(path) for path, *_ in self._request.async_fn_args[1]]
+        return {file.name: file_digest(file) for file in files if file.exists()}
+
+    @property
+    def written(self) -> bool:
+        """Whether `finish` would wait for other ranks alone."""
+        return self._digests.done()
+
+    def finish(self) -> None:
+        """Wait until every rank has written, then seal the checkpoint; every rank calls it. Raises `OSError` on a full disk."""
+        digests = self._digests.result()
+        with _naming_a_full_disk(self._folder):
+            for finalize in self._request.finalize_fns:
+                finalize()
+        found = from_all(digests)
+        if is_main():
+            seal.write(self._folder, {name: value for one in found for name, value in one.items()})
+
+
+def begin(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters) -> Writing:
+    """Begin a checkpoint in an existing empty folder, from a copy of everything; training may go on. Every rank calls it."""
+    return _begin(folder, _state(model, optimizer, scheduler, counters), copy=True)
+
+
+def save(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters) -> None:
+    """Write a checkpoint into an existing empty folder; every rank calls it."""
+    _begin(folder, _state(model, optimizer, scheduler, counters), copy=False).finish()
 
 
 def save_weights(folder: Path, model: Chunks) -> None:
     """Write the weights alone: what another stage can start from, but none go on with."""
-    _write(folder, _model_state(model))
+    _begin(folder, _model_state(model), copy=False).finish()
 
 
-def _write(folder: Path, state: dict[str, Any]) -> None:
+def _state(model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler, counters: Counters) -> dict[str, Any]:
+    gather_parameters(model)
+    state = _model_state(model) | _optimizer_state(model, optimizer, loading=False)
+    return state | {"scheduler": scheduler.state_dict(), "counters": asdict(counters)}
+
+
+def _begin(folder: Path, state: dict[str, Any], *, copy: bool) -> Writing:
+    """Plan the files with all ranks, and let a thread write this one's.
+
+    Megatron forks a writer, which outlives a killed job and waits for it for ever, and collects its results through a queue that
+    belongs to a spawned manager process, which imports all of torch (2 CPU-seconds a save): a thread and a plain queue do.
+    """
     filesystem_async._results_queue = queue.Queue()
     filesystem_async.FileSystemWriterAsync.write_preloaded_data_multiproc = staticmethod(_write_here)  # type: ignore[assignment]
     strategy = TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1)
-    with _naming_a_full_disk(folder):
-        dist_checkpointing.save(state, str(folder), strategy, content_metadata={"distrib_optim_sharding_type": "fully_reshardable"})
-    if is_main():
-        seal.write(folder)
+    metadata = {"distrib_optim_sharding_type": "fully_reshardable"}
+    request = dist_checkpointing.save(state, str(folder), strategy, content_metadata=metadata, async_sharded_save=True)
+    assert request is not None
+    return Writing(folder, _in_host_memory(request, copy=copy))
+
+
+def _in_host_memory(request: AsyncRequest, *, copy: bool) -> AsyncRequest:
+    """The request over tensors in the host's memory: copies, where training will change the originals (Megatron copies a GPU's alone)."""
+    if request.async_fn is None:
+        return request
+    rank, buckets, results = request.async_fn_args
+    staged = [
+        (path, key, (objects, [(item, tensor.to("cpu", copy=copy)) for item, tensor in tensors]))
+        for path, key, (objects, tensors) in buckets
+    ]
+    return request._replace(async_fn_args=(rank, staged, results))
 
 
 def load(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler) -> Counters:
@@ -113,14 +169,14 @@ def _write_here(transforms: list[Any], _: bool, __: int, buckets: list[Any], res
 
 @contextlib.contextmanager
 def _naming_a_full_disk(folder: Path) -> Iterator[None]:
-    """Megatron's writers hand errors on as text: give a full disk its number back, by which jobs explain it."""
+    """Megatron's writers hand errors on as text, to rank 0: give a full disk its number back, by which jobs explain it, on every rank."""
     try:
         yield
     except CheckpointException as error:
-        for number in NO_ROOM:
-            if f"[Errno {number}]" in str(error):
-                raise OSError(number, os.strerror(number), str(folder)) from error
-        raise
+        number = from_main(next((n for n in NO_ROOM if f"[Errno {n}]" in str(error)), None))
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(folder)) from error
 
 
 def _check(folder: Path) -> None:

@@ -2,16 +2,13 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from factory.context import Context
 from factory.errors import SeedmillError
 from factory.training.config import LayoutConfig
 from factory.training.launch import RENDEZVOUS
@@ -78,21 +75,8 @@ def sum_over_world(values: torch.Tensor) -> torch.Tensor:
     return moved.cpu()
 
 
-@contextlib.contextmanager
-def shared_part(context: Context, name: str) -> Iterator[Path]:
-    """A path that all ranks write under; it becomes part `name` once every rank is done."""
-    if is_main():
-        with context.parts.writing(name) as path:
-            path.mkdir(parents=True, exist_ok=True)
-            from_main(path)
-            try:
-                yield path
-            except OSError:  # half a checkpoint would keep a full disk full
-                shutil.rmtree(path)
-                raise
-            dist.barrier()
-        dist.barrier()
-        return
-    yield from_main(None)
-    dist.barrier()
-    dist.barrier()
+def from_all(value: Any) -> list[Any]:
+    """Every rank's `value`, in the order of ranks, on rank 0; elsewhere nothing."""
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.gather_object(value, found if is_main() else None)
+    return found if is_main() else []

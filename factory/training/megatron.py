@@ -42,6 +42,7 @@ with _quiet_import():
     from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
     from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
     from megatron.core.dist_checkpointing.strategies import filesystem_async
+    from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
     from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
     from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
     from megatron.core.models.gpt import GPTModel
@@ -69,6 +70,7 @@ warnings.filterwarnings("ignore", module=r"megatron\.|torch\.distributed\.checkp
 __all__ = [
     "DEVICE",
     "HAS_GPU",
+    "AsyncRequest",
     "BlendedDataset",
     "BlendedMegatronDatasetBuilder",
     "ChainedOptimizer",

@@ -12,9 +12,9 @@ from factory.errors import SeedmillError
 NAME = "files.json"
 
 
-def write(folder: Path) -> None:
-    """Note the SHA-256 of every file of a finished checkpoint."""
-    digests = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+def write(folder: Path, known: dict[str, str]) -> None:
+    """Note the SHA-256 of every file of a finished checkpoint; those of the large ones are `known` to who wrote them."""
+    digests = {path.name: known.get(path.name) or file_digest(path) for path in sorted(folder.iterdir())}
     (folder / NAME).write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 A step's rows are a function of its number alone, and a checkpoint holds all other state, so a job killed anywhere and started
 again ends with the same bits. One small all-reduce a step carries loss and counts to every rank, and with them whether any rank
-was asked to stop: all save at the same step.
+was asked to stop, or still writes a checkpoint: all save, and all seal what they saved, at the same step.
 """
 
 import json
@@ -23,11 +23,12 @@ from factory.errors import SeedmillError
 from factory.training import checkpoint, flops, shadow
 from factory.training import optimizer as optimizers
 from factory.training.config import ModelConfig, TrainingConfig
-from factory.training.distributed import from_main, is_main, shared_part, speaks_for_loss, sum_over_world
+from factory.training.distributed import from_main, is_main, speaks_for_loss, sum_over_world
 from factory.training.megatron import HAS_GPU, get_forward_backward_func, parallel_state
 from factory.training.model import Chunks
 from factory.training.objectives import REPORT, ForwardStep
 from factory.training.rows import Batch, Rows
+from factory.training.saver import Saver
 
 TERMINATED = 143
 KEPT_CHECKPOINTS = 2
@@ -69,6 +70,7 @@ class Trainer:
         self.counters = checkpoint.Counters()
         self.metrics: list[dict[str, float]] = []
         self.flops_per_token = flops.per_token(shape, vocab_size, training.sequence_length)
+        self.saver = Saver(context, KEPT_CHECKPOINTS)
         self._asked_to_stop = False
 
     def run(self) -> None:
@@ -82,15 +84,17 @@ class Trainer:
             stop = self.step()
             due = self.counters.step % self.training.checkpoint_every == 0
             if stop or (due and self.counters.step < self.steps):
-                self._save_part()
+                self.saver.begin(self.counters.step, self._write_part)
             if stop:
+                self.saver.settle()
                 sys.exit(TERMINATED)
+        self.saver.settle()
         self._measure(self.counters.tokens - first, time.monotonic() - started, time.process_time() - cpu)
 
     def step(self) -> bool:
         """One optimiser step; returns whether some rank was asked to stop."""
         rate, reference = self.optimizer.param_groups[0]["lr"], self._shadow()
-        *sums, tokens, stop = self._gradients()
+        *sums, tokens, stop, writing = self._gradients()
         means = self._means(sums)
         if reference is not None:
             shadow.compare(self._measured(means), reference, self.training.shadow, self.counters.step)
@@ -109,6 +113,8 @@ class Trainer:
         )
         if is_main():
             self.context.progress(self.counters.step, self.steps, "steps", loss=round(means["loss"], 4))
+        if not writing:
+            self.saver.settle()
         return stop > 0
 
     def _gradients(self) -> list[float]:
@@ -123,7 +129,7 @@ class Trainer:
         if not shadow.due(self.training, self.counters.step):
             return None
         with shadow.in_bf16(self.model):
-            *sums, _, _ = self._gradients()
+            *sums, _, _, _ = self._gradients()
             return self._measured(self._means(sums))
 
     def _measured(self, means: dict[str, float]) -> shadow.Measured:
@@ -131,7 +137,7 @@ class Trainer:
         return shadow.Measured(means["loss"], float(self.optimizer.get_grad_norm()))
 
     def _forward_backward(self) -> torch.Tensor:
-        """Gradients of one step; returns the world's sums: the objective's report, tokens, and requests to stop."""
+        """Gradients of one step; returns the world's sums: the objective's report, tokens, requests to stop, ranks writing."""
         training, batches = self.training, list(self._micro_batches())
         tokens = sum(float((b["segments"] >= 0).sum()) if "segments" in b else b["tokens"].numel() for b in batches)
         reports = get_forward_backward_func()(
@@ -143,11 +149,11 @@ class Trainer:
             micro_batch_size=training.micro_batch,
             forward_only=False,
         )
-        sums = torch.zeros(len(self.objective.reports) + 3, dtype=torch.float64)
+        sums = torch.zeros(len(self.objective.reports) + 4, dtype=torch.float64)
         if speaks_for_loss():
-            sums[:-2] = torch.stack([r[REPORT] for r in reports]).sum(0).cpu()
-            sums[-2] = tokens / training.layout.context
-        sums[-1] = float(self._asked_to_stop)
+            sums[:-3] = torch.stack([r[REPORT] for r in reports]).sum(0).cpu()
+            sums[-3] = tokens / training.layout.context
+        sums[-2:] = torch.tensor([self._asked_to_stop, self.saver.busy])
         return sum_over_world(sums)
 
     def _micro_batches(self) -> Iterator[Batch]:
@@ -177,6 +183,7 @@ class Trainer:
         counters.bad_in_a_row = 0 if norm is not None else counters.bad_in_a_row + 1
         counters.skipped += norm is None
         if counters.bad_in_a_row >= self.training.max_bad_steps:
+            self.saver.settle()
             raise SeedmillError(
                 f"{self.context.spec.asset}: loss or gradient spiking or not finite for {counters.bad_in_a_row} steps "
                 f"up to step {counters.step}: lower optimizer.lr, lengthen optimizer.warmup, or look at these steps in the exposure records"
@@ -185,27 +192,18 @@ class Trainer:
     def _ask_to_stop(self, *_: object) -> None:
         self._asked_to_stop = True
 
-    def _save_part(self) -> None:
-        """Save a checkpoint to resume from, and drop all but the newest."""
-        with shared_part(self.context, part_name(self.counters.step)) as folder:
-            if is_main():
-                write_metrics(folder / "metrics.jsonl", self.metrics)
-            self.save(folder / "mcore")
+    def _write_part(self, folder: Path) -> checkpoint.Writing:
+        """Begin a checkpoint to resume from, which is written while training goes on."""
         if is_main():
-            names = sorted(p.name for p in self.context.parts.own.glob("step-*"))
-            for name in names[:-KEPT_CHECKPOINTS]:
-                self.context.parts.drop(name)
+            write_metrics(folder / "metrics.jsonl", self.metrics)
+        return checkpoint.begin(_made(folder / "mcore"), self.model, self.optimizer, self.scheduler, self.counters)
 
     def save(self, folder: Path) -> None:
         """Write a whole checkpoint into a new folder; every rank calls it."""
-        if is_main():
-            folder.mkdir()
-        from_main(None)
-        checkpoint.save(folder, self.model, self.optimizer, self.scheduler, self.counters)
+        checkpoint.save(_made(folder), self.model, self.optimizer, self.scheduler, self.counters)
 
     def _resume(self) -> None:
-        names = [name for name in self.context.parts.names() if name.startswith("step-")]
-        found = from_main(self.context.parts.find(names[-1]) if names else None)
+        found = self.saver.newest()
         if found is None:
             return
         self.counters = checkpoint.load(found / "mcore", self.model, self.optimizer, self.scheduler)
@@ -228,6 +226,7 @@ class Trainer:
             cpu_seconds_of_all_ranks=round(total_cpu, 1),
             tokens_per_cpu_second=round(tokens / max(total_cpu, 1e-9), 1),
             model_tflops_per_second=round(rate * self.flops_per_token / 1e12, 6),
+            seconds_saving=round(self.saver.seconds, 3),
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         )
 
@@ -237,9 +236,11 @@ class Trainer:
         return {f"final_{name}": round(sum(m[name] for m in last) / max(len(last), 1), 5) for name in self.objective.reports}
 
 
-def part_name(step: int) -> str:
-    """The name of the part that holds the checkpoint after `step` steps."""
-    return f"step-{step:08d}"
+def _made(folder: Path) -> Path:
+    """A new folder that rank 0 made, on every rank."""
+    if is_main():
+        folder.mkdir()
+    return from_main(folder)
 
 
 def write_metrics(path: Path, metrics: list[dict[str, float]]) -> None:
