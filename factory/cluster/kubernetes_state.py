@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.cluster.kubernetes_api import Object
-from factory.cluster.kubernetes_objects import STOPPED
+from factory.cluster.kubernetes_objects import NODE, STOPPED
 
 NEVER = {"InvalidImageName", "ErrImageNeverPull"}
 STUCK = {"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "CreateContainerConfigError", "CreateContainerError", *NEVER}
@@ -121,7 +121,8 @@ def culprit(state: Seen) -> PodState | None:
 
 def _pod(pod: Object) -> PodState:
     status = pod.get("status", {})
-    container = next(iter(status.get("containerStatuses", [])), {}).get("state", {})
+    ours = next((entry for entry in status.get("containerStatuses", []) if entry["name"] == NODE), {})  # a mesh may add its own
+    container = ours.get("state", {})
     waiting, ended = container.get("waiting", {}), container.get("terminated", {})
     scheduled, disruption = _condition(pod, "PodScheduled", "False"), _condition(pod, "DisruptionTarget")
     return PodState(
@@ -133,7 +134,7 @@ def _pod(pod: Object) -> PodState:
         said=_line(waiting.get("message")),
         interrupted=f"{disruption.get('reason', '')}: {_line(disruption.get('message'))}" if disruption else "",
         status=ended.get("exitCode"),
-        ending=ended.get("reason") or status.get("reason", ""),
+        ending=ended.get("reason") or ": ".join(_line(status[field]) for field in ("reason", "message") if field in status),
         ended=ended.get("finishedAt") or "",
     )
 
