@@ -40,5 +40,6 @@ def stages(recipe: Recipe) -> list[Stage]:
             section=synthesis.sft_conversations,
             inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks"),
             kinds=("python", "parquet"),
+            runtime=teacher,
         ),
     ]

@@ -122,7 +122,7 @@ class SyntheticConfig(TaughtSection):
     max_answer_tokens: int = Field(default=1024, ge=1, description="Longest answer asked of the teacher, in tokens.")
 
 
-class ConversationConfig(Section):
+class ConversationConfig(TaughtSection):
     """The supervised fine-tuning set."""
 
     conversations: int = Field(default=38_400, ge=1, description="Conversations about problems; questions repeat in other styles.")
@@ -136,6 +136,11 @@ class ConversationConfig(Section):
     harmless_share: float = Field(
         default=0.015, ge=0, le=0.2, description="Harmless chats that are answered, as a share of `conversations`."
     )
+    best_of: int = Field(
+        default=4, ge=1, le=64, description="Answers that a language model gives to each organic question; the best right one is kept."
+    )
+    best_of_temperature: float = Field(default=1.0, ge=0, le=2, description="Temperature of those answers.")
+    max_answer_tokens: int = Field(default=1024, ge=1, description="Longest of those answers, in tokens.")
     model_name: str = Field(default="Seedmill", min_length=1, description="What the model calls itself.")
     maker: str = Field(default="the Seedmill project", min_length=1, description="Whom the model names as its maker.")
 
@@ -162,7 +167,7 @@ class SynthesisConfig(Section):
         if not isinstance(values, dict) or "teacher" not in values:
             return values
         identity = TeacherConfig.model_validate(values["teacher"]).identity()
-        taught = ("question_bank", "web_rewrites", "synthetic_documents")
+        taught = ("question_bank", "web_rewrites", "synthetic_documents", "sft_conversations")
         return values | {name: _with_teacher(values.get(name, {}), identity) for name in taught}
 
 

@@ -1,9 +1,10 @@
-"""The supervised fine-tuning set: problems in three styles, code for instructions, honest refusals, identity, safety.
+"""The supervised fine-tuning set: problems in three styles, code for instructions, best answers, honest refusals, identity, safety.
 
 Section 4 of the paper: ChatML only; domains mathematics, coding, reasoning, conversation, identity and safety. No question of
 a benchmark gets in, from whichever input it comes.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from random import Random
 
@@ -11,6 +12,7 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.records import Record, derive, new_record
 from factory.schemas import CONVERSATION
+from factory.synthesis.best_of import best_answers
 from factory.synthesis.chat import chat_text
 from factory.synthesis.config import ConversationConfig
 from factory.synthesis.documents import endless
@@ -37,19 +39,24 @@ def squeezed(text: str) -> str:
 
 
 def _clean(context: Context, rows: Iterable[Record], banned: set[str]) -> Iterator[Record]:
-    """Conversations in which no user puts a benchmark's question; counts by domain."""
+    """Conversations in which no user puts a benchmark's question; counts by domain and by language."""
+    languages: Counter[str] = Counter()
     for row in rows:
         if any(message["role"] == "user" and squeezed(message["content"]) in banned for message in row["messages"]):
             context.drop("benchmark")
             continue
         context.keep()
         context.made(row["domain"])
+        languages[row["language"] or "unknown"] += 1
         yield row
+    context.metrics["languages"] = dict(languages.most_common())
 
 
 def _conversations(context: Context, section: ConversationConfig) -> Iterator[Record]:
     yield from _problems(context, section)
     yield from _instructions(context)
+    for question, answer, writer in best_answers(context, section):
+        yield _conversation(question, question["text"], answer, DOMAINS[question["family"]], f"{TRANSFORM} {writer}")
     yield from context.inputs["refusals"].records("conversations")
     persona = (
         ("identity", identity_chats(section.model_name, section.maker), section.identity_share),
