@@ -8,6 +8,9 @@ from factory.graph.stage import Stage
 from factory.preference.config import JudgeConfig
 from factory.recipe import Recipe
 
+SAMPLER = 1
+"""Goes up when the local engine may draw other tokens: every stage that samples is then stale."""
+
 
 def stages(recipe: Recipe) -> list[Stage]:
     """The preference group."""
@@ -59,7 +62,7 @@ def sampled(
         run=run,
         section=section,
         inputs=inputs,
-        code_version=code_version,
+        code_version=code_version + SAMPLER,
         kinds=("pytorch", "parquet"),
         process=True,
         places=frozenset({"sampling.address"}),

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from factory.sampling.api import SamplingSettings
-from factory.sampling.draw import draw, keep_nucleus, streams, uniforms
+from factory.sampling.draw import draw, keep_nucleus, pick, streams, uniforms
 
 DRAWS = 40_000
 
@@ -62,3 +62,24 @@ def test_the_largest_uniform_number_still_names_a_token_with_a_chance():
     tokens, log_probs = draw(logits, settings(), torch.tensor([1 - 2**-24]))
     assert tokens.tolist() == [1]
     assert log_probs.isfinite().all()
+
+
+def test_the_token_picked_is_the_one_whose_share_of_the_whole_holds_the_number():
+    generator = torch.Generator().manual_seed(4)
+    chances = torch.rand(2000, 77, generator=generator) * (torch.rand(2000, 77, generator=generator) < 0.3) + 1e-9 * torch.eye(77)[0]
+    uniform = torch.rand(2000, generator=generator)
+    tokens, total = pick(chances, uniform)
+    cumulative = chances.double().cumsum(-1) / chances.double().sum(-1, keepdim=True)
+    expected = torch.searchsorted(cumulative, uniform[:, None].double(), right=True)[:, 0]
+    assert (tokens != expected).sum() <= 2, "but for rounding at the edges"
+    assert (chances.gather(1, tokens[:, None]) > 0).all()
+    assert torch.allclose(total, chances.sum(-1))
+
+
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-24])
+def test_rounding_never_picks_a_token_without_a_chance(uniform):
+    generator = torch.Generator().manual_seed(5)
+    chances = torch.rand(5000, 64, generator=generator) * (torch.rand(5000, 64, generator=generator) < 0.1)
+    chances[:, 40] += 1e-7
+    tokens, _ = pick(chances, torch.full((5000,), uniform))
+    assert (chances.gather(1, tokens[:, None]) > 0).all()

@@ -71,6 +71,27 @@ def test_each_distinct_prompt_is_prefilled_once_however_many_samples_continue_it
     assert sampler.usage.decode_tokens == sum(len(c.tokens) for completions in found for c in completions)
 
 
+def test_a_prompt_that_begins_another_costs_nothing_and_answers_as_it_would_alone(hf_folder, sampler):
+    long = prompts(1, shortest=30)[0]
+    asked = [SampleRequest(long[:length], count) for length, count in ((7, 3), (30, 9), (18, 1), (29, 5))]
+    together = sampler.sample(asked, GREEDY, seed=2)
+    assert sampler.usage.prefill_tokens == 30
+    for request, completions in zip(asked, together, strict=True):
+        alone = LocalSampler.load(hf_folder, "float32").sample([SampleRequest(request.prompt)], GREEDY, seed=2)[0]
+        assert {c.tokens for c in completions} == {alone[0].tokens}
+
+
+@pytest.mark.parametrize("slots", [3, 40])
+def test_log_probabilities_stay_right_while_slots_groups_and_columns_are_used_again(hf_folder, reference, slots):
+    asked = [SampleRequest(prompt, count) for prompt, count in zip(prompts(14, seed=6), (1, 2, 9, 30, 1, 1, 17) * 2, strict=True)]
+    settings = SamplingSettings(temperature=1.0, max_new_tokens=70, stop=(1, 2))
+    for request, completions in zip(asked, LocalSampler.load(hf_folder, "float32", slots).sample(asked, settings, 4), strict=True):
+        completion = max(completions, key=lambda completion: len(completion.tokens))
+        full = full_log_probs(reference, [*request.prompt, *completion.tokens])
+        expected = [full[len(request.prompt) - 1 + i, token].item() for i, token in enumerate(completion.tokens)]
+        assert completion.log_probs == pytest.approx(expected, abs=2e-4)
+
+
 def test_one_seed_gives_one_answer_and_another_seed_another(sampler):
     asked = [SampleRequest(prompt, 3) for prompt in prompts(5)]
     first, again, other = (sampler.sample(asked, SAMPLED, seed) for seed in (8, 8, 9))
