@@ -1,8 +1,7 @@
 """Two ways to watch a run: a view that redraws itself in a terminal, and plain lines everywhere else."""
 
 import time
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,10 +20,6 @@ FIGURES_SHOWN = 3
 class View(Protocol):
     """Shows a board while its run goes on."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
-
     def show(self, event: dict[str, Any]) -> None:
         """Say what an event, which the board has taken in already, changed."""
         ...
@@ -35,22 +30,17 @@ class View(Protocol):
 
 
 class LiveView:
-    """A table that redraws itself: groups with their bars, and below each the assets that run or failed."""
+    """A table that redraws itself while `screen` is open: groups with their bars, and below each the assets that run or failed."""
 
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
         self._note = ""
-        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=REFRESHES_A_SECOND, transient=True)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
+        self.screen = Live(console=console, get_renderable=self.render, refresh_per_second=REFRESHES_A_SECOND, transient=True)
 
     def show(self, event: dict[str, Any]) -> None:
-        """Nothing to do: the view redraws itself from the board."""
+        """Redraw at once where something began or ended; the rest waits for the next refresh."""
+        if event["kind"] != "progress":
+            self.screen.refresh()
 
     def note(self, text: str) -> None:
         """Show a text above the table."""
@@ -98,12 +88,6 @@ class PlainView:
         self._board = board
         self._console = console
         self._spoke: dict[str, float] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
 
     def note(self, text: str) -> None:
         """Print a text on a line of its own."""

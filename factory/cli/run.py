@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ def _run(options: RunOptions, session: Session, board: Board, *, as_json: bool) 
     console = open_console(stderr=as_json)
     view: View = LiveView(board, console) if options.live and console.is_terminal else PlainView(board, console)
     run = Run(command(options, folder), folder)
-    with view:
+    with view.screen if isinstance(view, LiveView) else nullcontext():
         status = run.watch(board, view)
     write_atomically(session.runs / "last.json", json.dumps(run.summary(status), indent=1).encode())
     if status == TERMINATED:
