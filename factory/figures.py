@@ -85,6 +85,32 @@ def loss(folder: Path) -> bytes | None:
     return _png(figure)
 
 
+def gradients(folder: Path) -> bytes | None:
+    """The gradient norm before clipping, and the learning rate, by step from `metrics.jsonl`; a skipped step has no norm."""
+    if not (folder / "metrics.jsonl").exists():
+        return None
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    figure, axes = _canvas("step", "gradient norm (log scale)")
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [row["grad_norm"] for row in rows], color=BLUE, linewidth=1.0)
+    axes.set_yscale("log")
+    right = axes.twinx()
+    right.plot(steps, [row["lr"] for row in rows], color=ORANGE, linewidth=1.2)
+    right.set_ylabel("learning rate", color=ORANGE)
+    return _png(figure)
+
+
+def speed(manifest: Manifest) -> bytes | None:
+    """Tokens a second by step, of the attempt that ended the run, over the last steps before each."""
+    points = manifest.metrics.get("speed")
+    if not points:
+        return None
+    figure, axes = _canvas("step", "tokens a second")
+    axes.plot(*zip(*points, strict=True), color=BLUE, linewidth=1.2)
+    axes.set_ylim(bottom=0)
+    return _png(figure)
+
+
 def families(folder: Path) -> bytes | None:
     """Greedy accuracy on each family of problems with its interval, from `scores.json` of an evaluation."""
     if not (folder / "scores.json").exists():

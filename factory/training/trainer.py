@@ -27,6 +27,7 @@ from factory.training.distributed import from_main, is_main, speaks_for_loss, su
 from factory.training.megatron import HAS_GPU, get_forward_backward_func, parallel_state
 from factory.training.model import Chunks
 from factory.training.objectives import REPORT, ForwardStep
+from factory.training.rates import Rates
 from factory.training.rows import Batch, Rows
 from factory.training.saver import Saver
 
@@ -69,7 +70,7 @@ class Trainer:
         self.scheduler = optimizers.schedule(self.optimizer, training.optimizer, steps)
         self.counters = checkpoint.Counters()
         self.metrics: list[dict[str, float]] = []
-        self.flops_per_token = flops.per_token(shape, vocab_size, training.sequence_length)
+        self.rates = Rates(flops.per_token(shape, vocab_size, training.sequence_length), training.layout.world_size, steps)
         self.saver = Saver(context, KEPT_CHECKPOINTS)
         self._asked_to_stop = False
 
@@ -79,6 +80,7 @@ class Trainer:
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         for chunk in self.model:
             chunk.train()
+        self.rates.begin(self.counters.tokens)
         first, started, cpu = self.counters.tokens, time.monotonic(), time.process_time()
         while self.counters.step < self.steps:
             stop = self.step()
@@ -111,11 +113,17 @@ class Trainer:
                 "tokens": self.counters.tokens,
             }
         )
-        if is_main():
-            self.context.progress(self.counters.step, self.steps, "steps", loss=round(means["loss"], 4))
+        self._tell(self.metrics[-1])
         if not writing:
             self.saver.settle()
         return stop > 0
+
+    def _tell(self, row: dict[str, float]) -> None:
+        """Let whoever watches see this step: what it learned, and how fast."""
+        rates = self.rates.step(self.counters.step, self.counters.tokens)
+        learned = {name: row[name] for name in ("loss", "lr", "grad_norm") if math.isfinite(row[name])}
+        if is_main():
+            self.context.progress(self.counters.step, self.steps, "steps", **learned, **rates)
 
     def _gradients(self) -> list[float]:
         """Fresh gradients of this step, and the world's sums as `_forward_backward` has them."""
@@ -222,10 +230,10 @@ class Trainer:
             steps=self.steps,
             tokens=self.counters.tokens,
             skipped_steps=self.counters.skipped,
-            tokens_per_second=round(rate, 1),
+            speed=self.rates.points,
             cpu_seconds_of_all_ranks=round(total_cpu, 1),
             tokens_per_cpu_second=round(tokens / max(total_cpu, 1e-9), 1),
-            model_tflops_per_second=round(rate * self.flops_per_token / 1e12, 6),
+            **self.rates.of(rate),
             seconds_saving=round(self.saver.seconds, 3),
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         )

@@ -17,12 +17,14 @@ def manifest(**fields) -> SimpleNamespace:
     return SimpleNamespace(**{"counts": Counts(), "metrics": {}, **fields})
 
 
-@pytest.mark.parametrize("draw", [figures.drops, figures.languages, figures.quality])
+@pytest.mark.parametrize("draw", [figures.drops, figures.languages, figures.quality, figures.speed])
 def test_a_manifest_without_figures_has_no_picture(draw):
     assert draw(manifest()) is None
 
 
-@pytest.mark.parametrize("draw", [figures.mixture, figures.loss, figures.families, figures.by_stage, figures.arms, figures.long_context])
+@pytest.mark.parametrize(
+    "draw", [figures.mixture, figures.loss, figures.gradients, figures.families, figures.by_stage, figures.arms, figures.long_context]
+)
 def test_a_folder_without_figures_has_no_picture(draw, tmp_path):
     assert draw(tmp_path) is None
 
@@ -58,6 +60,13 @@ def test_preference_training_shows_its_accuracy_beside_its_loss(tmp_path):
         pictures.append(figures.loss(tmp_path))
     assert size(pictures[0]) == size(pictures[1])
     assert pictures[0] != pictures[1]
+
+
+def test_gradients_and_speed_are_drawn_though_a_step_was_skipped(tmp_path):
+    rows = [{"step": step, "lr": 1e-3, "grad_norm": norm} for step, norm in ((1, 2.0), (2, None), (3, 0.5))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert size(figures.gradients(tmp_path))
+    assert size(figures.speed(manifest(metrics={"speed": [[1, 900.0], [2, 1100.5]]})))
 
 
 def test_accuracies_are_drawn_with_their_intervals(tmp_path):
