@@ -3,14 +3,23 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import dagster as dg
 
+from factory.errors import SeedmillError
 from factory.experiment import Experiment
 from factory.graph.stage import Stage
+from factory.preference.held_out import held_out_pairs, pairs_by_domain
 from factory.store.manifest import Manifest
 from resources.factory import FactoryResource
+
+MOST_PROBABLE = 0.9
+FARTHEST = 0.5
+"""Nats a token: beyond it the policy writes little of what its pairs were drawn from."""
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,53 @@ def _holds_something(_: Experiment, manifest: Manifest) -> Verdict:
     return Verdict(number != 0, f"{number} {name}", dict(rows))
 
 
-def _holds_pairs(_: Experiment, manifest: Manifest) -> Verdict:
+def _holds_pairs(experiment: Experiment, manifest: Manifest) -> Verdict:
     rows = manifest.output("pairs").rows or 0
-    return Verdict(rows > 0, f"{rows} pairs", {"pairs": rows})
+    domains = pairs_by_domain(experiment.store.outputs(manifest, ["pairs"]) / "pairs")
+    words = ", ".join(f"{count} {domain}" for domain, count in domains.items())
+    return Verdict(rows > 0, f"{rows} pairs" + (f": {words}" if words else ""), {"pairs": rows, **domains})
+
+
+def _keeps_questions_out(experiment: Experiment, manifest: Manifest) -> Verdict:
+    """Problems of the benchmarks, and trivia that the refusals hold out for evaluation."""
+    folders = [_upstream(experiment, manifest, "benchmarks", "problems")]
+    if manifest.asset == "refusals":
+        folders.append(experiment.store.outputs(manifest) / "questions")
+    elif any(upstream.asset == "refusals" for upstream in manifest.inputs):
+        folders.append(_upstream(experiment, manifest, "refusals", "questions"))
+    found = held_out_pairs(experiment.store.outputs(manifest) / "pairs", folders)
+    return Verdict(not found, f"{len(found)} pairs about held-out questions", {"held_out": len(found), "ids": found[:SHOWN]})
+
+
+def _upstream(experiment: Experiment, manifest: Manifest, asset: str, output: str) -> Path:
+    """The folder of an output of the version that was read."""
+    read = next(upstream for upstream in manifest.inputs if upstream.asset == asset)
+    found = experiment.store.manifest(asset, read.version)
+    if found is None:
+        raise SeedmillError(f"{asset} {read.version}, which {manifest.asset} read, is no longer in the store: build it again")
+    return experiment.store.outputs(found, [output]) / output
+
+
+def _teaches_what_is_less_probable(_: Experiment, manifest: Manifest) -> Verdict:
+    share = manifest.metrics["probable_token_chosen"]
+    finding = f"the accepted token is also the more probable one in {share:.0%} of the pairs"
+    return Verdict(share <= MOST_PROBABLE, finding, {"probable_token_chosen": share})
+
+
+def _prefers_what_was_chosen(experiment: Experiment, manifest: Manifest) -> Verdict:
+    """Rewards as DPO defines them: beta times the change of an answer's log-probability since training began."""
+    lines = (experiment.store.outputs(manifest, ["metrics.jsonl"]) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    last = [json.loads(line) for line in lines[-max(1, len(lines) // 4) :]]
+    beta = manifest.section["beta"]
+    chosen, rejected = (beta * fmean(row[f"{side}_shift"] for row in last) for side in ("chosen", "rejected"))
+    figures = {"chosen_reward": chosen, "rejected_reward": rejected, "reward_margin": chosen - rejected}
+    return Verdict(chosen > rejected, f"rewards at the end: chosen {chosen:.3g}, rejected {rejected:.3g}", figures)
+
+
+def _stays_near(_: Experiment, manifest: Manifest) -> Verdict:
+    answer, token = manifest.metrics["divergence"], manifest.metrics["divergence_per_token"]
+    finding = f"{answer:.3g} nats an answer, {token:.3g} a token, from the SFT model"
+    return Verdict(token <= FARTHEST, finding, {"divergence": answer, "divergence_per_token": token})
 
 
 def _may_be_released(experiment: Experiment, manifest: Manifest) -> Verdict:
@@ -79,6 +132,33 @@ ACCOUNTED = Check("records_accounted", "Records read = records kept + records dr
 NOT_EMPTY = Check("not_empty", "The stage left records for those that follow.", _holds_something)
 HAS_PAIRS = Check(
     "has_pairs", "There is at least one preference pair to train on.", _holds_pairs, lambda stage: stage.name.endswith("_pairs")
+)
+NO_HELD_OUT = Check(
+    "no_held_out_question",
+    "No pair is about a question that is kept for evaluation.",
+    _keeps_questions_out,
+    lambda stage: stage.name.endswith("_pairs") or stage.name == "refusals",
+)
+LESS_PROBABLE = Check(
+    "not_only_probable",
+    "Pivotal pairs also prefer tokens that the model finds less probable: otherwise they would only sharpen it.",
+    _teaches_what_is_less_probable,
+    lambda stage: stage.name == "pivotal_pairs",
+    blocking=False,
+)
+MARGINS = Check(
+    "reward_margin",
+    "At the end of preference training the chosen answers' reward lies above that of the rejected ones.",
+    _prefers_what_was_chosen,
+    lambda stage: stage.run == "factory.training.dpo:run",
+    blocking=False,
+)
+NEAR = Check(
+    "near_the_reference",
+    "Preference training has not moved the model far from the SFT model.",
+    _stays_near,
+    lambda stage: bool(stage.settings.get("reference")),
+    blocking=False,
 )
 # Not blocking: the card comes after the gate, and has to say that the model did not pass.
 PROMOTED = Check(

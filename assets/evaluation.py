@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from assets.builder import Group
-from assets.checks import ACCOUNTED, PROMOTED
+from assets.checks import ACCOUNTED, NEAR, PROMOTED
 from factory import figures
 from factory.store.manifest import Manifest
 
@@ -17,4 +17,4 @@ def pictures(_: Manifest, folder: Path) -> dict[str, bytes | None]:
     }
 
 
-GROUP = Group("evaluation", owner="team:evaluation", checks=(ACCOUNTED, PROMOTED), figures=pictures)
+GROUP = Group("evaluation", owner="team:evaluation", checks=(ACCOUNTED, NEAR, PROMOTED), figures=pictures)

@@ -15,6 +15,7 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.evaluation.candidate import Candidate
 from factory.evaluation.config import EvaluationConfig
+from factory.evaluation.divergence import divergence
 from factory.evaluation.records import ANSWER, MODES, Mode, Reply, answer_record, style_of
 from factory.evaluation.refusal import verdict
 from factory.evaluation.scores import Score, grouped, score, three_way
@@ -23,6 +24,7 @@ from factory.records import Record
 
 COLUMNS = ["id", "text", "license", "language", "family", "answer"]
 NEXT_EXERCISE = "\nExercise."
+SCORED_ANSWERS = 256
 BENCHMARK, TRIVIA = "benchmark_answer", "trivia_answer"
 
 
@@ -45,6 +47,8 @@ def run(context: Context) -> None:
         trivia = examination.answer(questions, "greedy", TRIVIA)
         scores["trivia"] = trivia_scores(trivia)
         rows += trivia
+    if config.reference is not None:
+        scores["divergence"] = examination.divergence(problems[:SCORED_ANSWERS], config.reference)
     context.write_records("answers", rows, ANSWER)
     context.made("answer", len(rows))
     context.write_json("scores.json", scores)
@@ -66,6 +70,14 @@ class Examination:
         seed = self.context.seed(f"{kind} {mode}")
         replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=config.max_new_tokens, seed=seed)
         return [self._graded(question, reply, mode, kind) for question, (reply,) in zip(questions, replies, strict=True)]
+
+    def divergence(self, questions: Sequence[Record], reference: str) -> Score:
+        """How far the checkpoint has moved from `reference`, on its answers to the questions."""
+        config = self.config
+        prompts = [self.candidate.prompt(question["text"], config.prompt) for question in questions]
+        origin = Candidate.open(self.context, reference, config.sampling)
+        seed = self.context.seed("divergence")
+        return divergence(self.candidate, origin, prompts, max_new_tokens=config.max_new_tokens, seed=seed)
 
     def _graded(self, question: Record, reply: Reply, mode: Mode, kind: str) -> Record:
         text = reply.text.split(NEXT_EXERCISE)[0]
@@ -97,4 +109,6 @@ def trivia_scores(answers: Sequence[Record]) -> Score:
 def headline(scores: Score) -> dict[str, float]:
     """The few numbers for the manifest."""
     numbers = {f"{mode}_{key}": scores[mode][key] for mode in MODES for key in ("accuracy", "low", "high")}
+    if "divergence" in scores:
+        numbers |= {"divergence": scores["divergence"]["per_answer"], "divergence_per_token": scores["divergence"]["per_token"]}
     return numbers | ({"trivia_not_attempted": scores["trivia"]["not attempted"]} if "trivia" in scores else {})

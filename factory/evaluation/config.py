@@ -21,6 +21,8 @@ class EvaluationConfig(Section):
     """The temperature of the sampled run."""
     max_new_tokens: int = Field(default=96, ge=1)
     """A completion is cut after so many tokens."""
+    reference: str | None = None
+    """The input from which preference training began; the checkpoint's divergence from it is measured."""
     sampling: SamplingConfig = LocalEngine()
 
 

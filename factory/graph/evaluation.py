@@ -6,6 +6,8 @@ from factory.graph.stage import Stage
 from factory.recipe import Recipe
 
 CHECKPOINTS = ("pretrained_checkpoint", "midtrained_checkpoint", "sft_checkpoint", "pivotal_dpo_checkpoint", "judged_dpo_checkpoint")
+ALIGNED = ("pivotal_dpo_checkpoint", "judged_dpo_checkpoint", "judge_only_checkpoint", "rejection_dpo_checkpoint")
+"""What preference training made, the ablation's arms included: their divergence from the SFT model is measured."""
 BASE = ("pretrained_checkpoint", "midtrained_checkpoint")
 
 
@@ -52,14 +54,17 @@ def examination(checkpoint: str, recipe: Recipe, group: str = "evaluation") -> S
         problems=settings.problems,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
+        reference="sft_checkpoint" if checkpoint in ALIGNED else None,
         sampling=settings.sampling,
     )
+    others = [] if checkpoint in BASE else ["refusals"]
+    others += ["sft_checkpoint"] if checkpoint in ALIGNED else []
     return sampled(
         f"evaluation/{checkpoint}",
         f"`{checkpoint}` on the held-out problems, greedily and sampled, with Wilson intervals.",
         "factory.evaluation.checkpoint:run",
         section,
-        ("tokenizer", checkpoint, "benchmarks", *(() if checkpoint in BASE else ("refusals",))),
+        ("tokenizer", checkpoint, "benchmarks", *others),
         group,
         code_version=2,
     )

@@ -4,8 +4,12 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from assets.checks import ACCOUNTED, HAS_PAIRS, NOT_EMPTY, PROMOTED, Check
-from factory.spec import Counts, Output
+from assets.checks import ACCOUNTED, HAS_PAIRS, LESS_PROBABLE, MARGINS, NEAR, NO_HELD_OUT, NOT_EMPTY, PROMOTED, Check
+from factory.context import Context
+from factory.preference.records import preference_pair
+from factory.records import Record, new_record
+from factory.schemas import PAIR, PROBLEM
+from factory.spec import Counts, JobSpec, Output
 
 KEY = dg.AssetKey(["smoke", "thing"])
 
@@ -15,7 +19,7 @@ def output(name: str, rows: int | None) -> Output:
 
 
 def judge(check: Check, folder=None, **manifest) -> dg.AssetCheckResult:
-    experiment = SimpleNamespace(store=SimpleNamespace(outputs=lambda _: folder))
+    experiment = SimpleNamespace(store=SimpleNamespace(outputs=lambda *_: folder))
     return check.result(KEY, experiment, SimpleNamespace(**manifest))
 
 
@@ -34,9 +38,80 @@ def test_the_first_record_set_must_not_be_empty(outputs, passed):
     assert judge(NOT_EMPTY, outputs=[output(*pair) for pair in outputs]).passed is passed
 
 
-def test_no_pairs_fail():
-    result = judge(HAS_PAIRS, output=lambda name: output(name, 0))
+def test_no_pairs_fail(tmp_path):
+    result = judge(HAS_PAIRS, tmp_path, output=lambda name: output(name, 0))
     assert (result.passed, result.description) == (False, "0 pairs")
+
+
+def problem(text: str, family: str = "story") -> Record:
+    return new_record(
+        source="problems", locator="x", text=text, kind="question", created_by="test@1", license="Apache-2.0", language="en",
+        family=family, answer="1", steps=[], solution="",
+    )  # fmt: skip
+
+
+def pair(question: Record) -> Record:
+    return preference_pair(
+        question, kind="k", created_by="test@1", text=f"{question['text']}\n+ a\n- b", prompt=[1], chosen=[2], rejected=[3], evidence="{}"
+    )
+
+
+def written(folder, **sets):
+    context = Context.of(JobSpec(key="k", asset=folder.name, run="", section={}, seed=0, inputs={}, folder=str(folder)))
+    for name, rows in sets.items():
+        context.write_records(name, rows, PAIR if name == "pairs" else PROBLEM)
+    return context.out
+
+
+def test_pairs_are_counted_by_domain(tmp_path):
+    folder = written(tmp_path / "a", pairs=[pair(problem("A?")), pair(problem("B?", "code")), pair(problem("C?"))])
+    result = judge(HAS_PAIRS, folder, output=lambda name: output(name, 3))
+    assert (result.passed, result.description) == (True, "3 pairs: 1 code, 2 math")
+    assert result.metadata["math"].value == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "held_out"),
+    [
+        ("An ordinary\nquestion?", 0),
+        ("Of the benchmark,\nin two lines?", 1),
+        ("of the  BENCHMARK, in two lines?", 1),
+        ("Trivia held out?", 1),
+    ],
+)
+def test_a_pair_about_a_held_out_question_is_found_by_its_text(tmp_path, asked, held_out):
+    folders = {
+        "judged_pairs": written(tmp_path / "judged_pairs", pairs=[pair(problem(asked)), pair(problem("Another?"))]),
+        "benchmarks": written(tmp_path / "benchmarks", problems=[problem("Of the benchmark,\nin two lines?")]),
+        "refusals": written(tmp_path / "refusals", questions=[problem("Trivia held out?")]),
+    }
+    inputs = [SimpleNamespace(asset=name, version="v") for name in ("benchmarks", "refusals")]
+    manifest = SimpleNamespace(asset="judged_pairs", inputs=inputs)
+    store = SimpleNamespace(manifest=lambda asset, _: SimpleNamespace(asset=asset), outputs=lambda manifest, *_: folders[manifest.asset])
+    result = NO_HELD_OUT.result(KEY, SimpleNamespace(store=store), manifest)
+    assert (result.passed, result.severity) == (held_out == 0, dg.AssetCheckSeverity.ERROR)
+    assert result.metadata["held_out"].value == held_out
+
+
+@pytest.mark.parametrize(("share", "passed"), [(0.6, True), (0.95, False)])
+def test_pivotal_pairs_that_only_prefer_the_probable_are_a_warning(share, passed):
+    result = judge(LESS_PROBABLE, metrics={"probable_token_chosen": share})
+    assert (result.passed, result.severity) == (passed, dg.AssetCheckSeverity.WARN)
+
+
+@pytest.mark.parametrize(("chosen", "rejected", "passed"), [(0.5, -1.5, True), (-3.0, -1.0, False)])
+def test_the_reward_margin_is_that_of_the_last_quarter_of_training(tmp_path, chosen, rejected, passed):
+    rows = [{"chosen_shift": 0.0, "rejected_shift": 99.0}] * 6 + [{"chosen_shift": chosen, "rejected_shift": rejected}] * 2
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = judge(MARGINS, tmp_path, section={"beta": 0.5})
+    assert result.passed is passed
+    assert result.metadata["reward_margin"].value == pytest.approx(0.5 * (chosen - rejected))
+
+
+@pytest.mark.parametrize(("token", "passed"), [(0.02, True), (0.9, False)])
+def test_a_model_far_from_its_reference_is_a_warning(token, passed):
+    result = judge(NEAR, metrics={"divergence": 20 * token, "divergence_per_token": token})
+    assert (result.passed, result.severity) == (passed, dg.AssetCheckSeverity.WARN)
 
 
 def test_a_failed_gate_is_a_warning_that_names_the_broken_rules_and_keeps_all_values(tmp_path):
