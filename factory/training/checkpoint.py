@@ -19,7 +19,8 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 
 from factory.digest import canonical_json, file_digest, tensors_digest
-from factory.errors import NO_ROOM
+from factory.errors import NO_ROOM, system_error
+from factory.parts import write_atomically
 from factory.training import seal
 from factory.training.distributed import from_all, from_main, is_main
 from factory.training.megatron import (
@@ -36,6 +37,7 @@ from factory.training.model import Chunks, gather_parameters, unwrap
 from factory.training.optimizer import prepare_for_loading
 
 MODEL_PREFIX = "model."
+PROBE = 1 << 16
 
 
 @dataclass
@@ -112,7 +114,8 @@ def _begin(folder: Path, state: dict[str, Any], *, copy: bool) -> Writing:
     filesystem_async.FileSystemWriterAsync.write_preloaded_data_multiproc = staticmethod(_write_here)  # type: ignore[assignment]
     strategy = TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1)
     metadata = {"distrib_optim_sharding_type": "fully_reshardable"}
-    request = dist_checkpointing.save(state, str(folder), strategy, content_metadata=metadata, async_sharded_save=True)
+    with _trying_the_disk(folder):
+        request = dist_checkpointing.save(state, str(folder), strategy, content_metadata=metadata, async_sharded_save=True)
     assert request is not None
     return Writing(folder, _in_host_memory(request, copy=copy))
 
@@ -161,10 +164,21 @@ def _write_here(transforms: list[Any], _: bool, __: int, buckets: list[Any], res
         write(transforms, number, bucket, found, running, use_fsync=True)
         _, outcome = found.get()
         if isinstance(outcome, Exception):
-            written = outcome
+            written = system_error(outcome) or outcome  # torch's archives complain of their length when a write failed
             break
         written[number] = outcome
     results.put(written)
+
+
+@contextlib.contextmanager
+def _trying_the_disk(folder: Path) -> Iterator[None]:
+    """Megatron lets torch write one small file by its path, and torch does not say why that failed: another file does."""
+    try:
+        yield
+    except RuntimeError:
+        if is_main():
+            write_atomically(folder / "probe", bytes(PROBE))
+        raise
 
 
 @contextlib.contextmanager
