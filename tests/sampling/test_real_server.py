@@ -100,21 +100,22 @@ def test_greedy_output_is_that_of_the_local_engine(sampler: ServerSampler, local
 
 
 def test_drawn_tokens_have_the_log_probs_of_the_distribution_they_were_drawn_from(
-    sampler: ServerSampler, local: LocalSampler, tokenizer: Tokenizer
+    sampler: ServerSampler, hf_folder: Path, tokenizer: Tokenizer
 ) -> None:
-    """Forbidden tokens hold some of this random model's mass, so the local engine has to leave them out as well."""
+    """Forbidden tokens hold some of this random model's mass, so they have to be left out here as well."""
     requests = [SampleRequest(prompt, 4) for prompt in prompts(tokenizer)]
     wanted = settings(tokenizer, 1.0)
     for request, found in zip(requests, sampler.sample(requests, wanted, seed=1), strict=True):
         for completion in found:
-            expected = follow(local, request.prompt, completion.tokens, wanted)
+            expected = follow(hf_folder, request.prompt, completion.tokens, wanted)
             assert completion.log_probs == pytest.approx(expected, abs=1e-3)
 
 
-def follow(local: LocalSampler, prompt: tuple[int, ...], tokens: tuple[int, ...], wanted: SamplingSettings) -> list[float]:
+def follow(hf_folder: Path, prompt: tuple[int, ...], tokens: tuple[int, ...], wanted: SamplingSettings) -> list[float]:
     """The log-probabilities of given tokens with the forbidden ones left out, by the model's own logits."""
-    hidden, _, _ = local.model.prefill(torch.tensor([[*prompt, *tokens]]))
-    logits = local.model.logits(hidden)[0]
+    model = Phi3ForCausalLM.from_pretrained(hf_folder, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *tokens]])).logits[0]
     logits[:, list(wanted.forbidden)] = -math.inf
     log_probs = logits.log_softmax(-1)
     return [float(log_probs[len(prompt) - 1 + place, token]) for place, token in enumerate(tokens)]
