@@ -1,13 +1,16 @@
 """A language model as judge and as responder, behind a real HTTP server: verdicts, swaps, malformed ones, caching, cost."""
 
 import json
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from stage_bench import Bench, ScriptedModel, digests, question, rows
+from stage_bench import Bench, ScriptedModel, byte_tokenizer, digests, question, rows
 
 from factory.errors import SeedmillError
 from factory.preference import judge, responders
@@ -142,6 +145,40 @@ def test_a_judging_that_died_asks_no_request_twice_and_ends_with_the_same_digest
         judge.run(resumed)
         answered = [prompt for number, prompt in enumerate(server.asked) if number != 5]
         assert len(answered) == len(set(answered)) == 2 * len(QUESTIONS)
+    assert digests(resumed) == digests(whole)
+
+
+def judge_again(folder: Path, url: str, attempt: str) -> None:
+    """What the process that is killed runs: the same stage in a folder whose inputs are there."""
+    bench = Bench.__new__(Bench)
+    bench.folder, bench.tokenizer = folder, byte_tokenizer()
+    script = {q["text"]: {f"Answer: {q['answer']}": 0.5, "a long way. Answer: 99": 0.5} for q in QUESTIONS}
+    responders.open_sampler = lambda *_: ScriptedModel(script, bench.tokenizer)
+    judge.run(context(bench, SimpleNamespace(url=url), attempt, round_questions=2))  # type: ignore[arg-type]
+
+
+@pytest.mark.kill
+def test_a_killed_judging_repeats_only_what_was_in_flight_and_ends_with_the_same_digest(bench: Bench) -> None:
+    with ChatServer(likes_length) as server:
+        whole = context(bench, server, "whole", round_questions=2)
+        whole.spec.runtime.update(cache=str(bench.folder / "another cache"))
+        judge.run(whole)
+    paths = f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[2])!r}]"
+    call = f"from test_teacher_judge import Path, judge_again; judge_again(Path({str(bench.folder)!r}), sys.argv[1], 'killed')"
+    with ChatServer(likes_length, delay=0.2) as server:
+        process = subprocess.Popen([sys.executable, "-c", f"{paths}\n{call}", server.url])
+        while len(server.asked) < 6:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        time.sleep(0.5)
+        before = list(server.asked)
+        resumed = context(bench, server, "resumed", round_questions=2)
+        judge.run(resumed)
+        again = [prompt for prompt in server.asked[len(before) :] if prompt in before]
+    assert 6 <= len(before) < 2 * len(QUESTIONS)
+    assert len(again) <= 2, "a round asks for two verdicts at a time"
     assert digests(resumed) == digests(whole)
 
 
