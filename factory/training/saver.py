@@ -81,5 +81,5 @@ class Saver:
             yield
         except OSError:
             if is_main():
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
             raise

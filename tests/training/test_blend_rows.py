@@ -87,5 +87,7 @@ def test_a_loss_that_stays_infinite_stops_the_job_and_a_single_one_is_skipped(wo
     monkeypatch.setattr(trainer.Trainer, "_forward_backward", poison)
     assert run_here(spec_of(world)).metrics["skipped_steps"] == 1
     poisoned.update(range(4, 8))
+    spec = world.spec("pretrained_checkpoint", "pretrain", SECTION, "poisoned")
     with pytest.raises(SeedmillError, match="not finite for 5 steps up to step 8"):
-        run_here(world.spec("pretrained_checkpoint", "pretrain", SECTION, "poisoned"))
+        run_here(spec)
+    assert [part.name for part in (Path(spec.folder) / "parts").iterdir()] == ["step-00000004"]
