@@ -7,6 +7,7 @@ none: `8 or 9` is not 8.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from unicodedata import normalize
 
 LONGEST = 60
@@ -67,6 +68,11 @@ class Quantity:
 
 def quantity(text: str) -> Quantity | None:
     """A number with a known unit or with none; None for anything else."""
+    return _read(text) if len(text) <= 2 * LONGEST else None
+
+
+@lru_cache(maxsize=4096)  # samples of a question state the same few answers again and again
+def _read(text: str) -> Quantity | None:
     plain = _spelt(text)
     found = _NUMBER.fullmatch(plain) if len(plain) <= LONGEST else None
     if found is None or (found["unit"].strip() and found["unit"].strip() not in UNITS):
