@@ -9,6 +9,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 FOLDERS = [str(TESTS / room) for room in ("kubernetes", "cluster", "training", "core")]
 sys.path[:0] = [folder for folder in FOLDERS if folder not in sys.path]
+pytest.register_assert_rewrite("scenarios")
 INSTALLED = {distribution.name for distribution in metadata.distributions()}
 
 if not {"kubernetes", "kubeflow_trainer_api"} <= INSTALLED and os.environ.get("CI") != "true":

@@ -15,6 +15,9 @@ def section(root: Path, **settings: Any) -> KubernetesConfig:
     return KubernetesConfig(launcher="kubernetes", **{**quick, **where, **settings})
 
 
+def opened(root: Path, **settings: Any) -> KubernetesLauncher:
+    return KubernetesLauncher(section(root, **settings), root / "jobs")
+
+
 def launcher(cluster: VirtualKubernetes, root: Path, **settings: Any) -> KubernetesLauncher:
-    chosen = {"kubeconfig": str(cluster.kubeconfig()), **settings}
-    return KubernetesLauncher(section(root, **chosen), root / "jobs")
+    return opened(root, **{"kubeconfig": str(cluster.kubeconfig()), **settings})

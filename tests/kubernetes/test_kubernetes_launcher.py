@@ -1,9 +1,7 @@
 """Jobs of one rank on the virtual cluster: lost orchestrators, lost nodes, interruptions, refusals, mistakes."""
 
-import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -11,15 +9,18 @@ from pathlib import Path
 
 import pytest
 from cluster_jobs import counting, progress
-from kubernetes_jobs import launcher
-from miniature import Mini
+from kubernetes_jobs import launcher, opened
+from scenarios import (
+    a_killed_orchestrator_is_followed_by_one_that_hears_it_all,
+    every_job_of_a_graph_has_the_local_digest,
+    orchestrators_that_submit_at_once,
+)
 from virtual_kubernetes import VirtualKubernetes
 from waiting import wait_for
 
 from factory.cluster.api import Offsets, Phase, attend
 from factory.cluster.local import LocalLauncher
 from factory.errors import SeedmillError
-from factory.materialize import materialize
 
 
 def ended_well(cluster: VirtualKubernetes, launches: int = 1) -> None:
@@ -30,59 +31,22 @@ def ended_well(cluster: VirtualKubernetes, launches: int = 1) -> None:
 
 @pytest.mark.parametrize("kind", ["JobSet", pytest.param("TrainJob", marks=pytest.mark.kill)])
 def test_every_job_of_a_graph_goes_through_the_cluster_and_gives_the_local_digests(cluster, tmp_path, kind):
-    digests = []
-    for name in ("local", "remote"):
-        workspace = tmp_path / name
-        workspace.mkdir()
-        (workspace / "source.txt").write_text("one two three four")
-        for asset in ("raw", "words", "loud", "total"):
-            experiment = Mini(workspace, process=True).experiment()
-            if name == "remote":
-                experiment.launcher = launcher(cluster, workspace, kind=kind)
-            digest = materialize(experiment, asset).manifest.digest
-        digests.append(digest)
-    assert digests[0] == digests[1]
+    every_job_of_a_graph_has_the_local_digest(tmp_path, lambda root: launcher(cluster, root, kind=kind))
     assert [name.partition("/")[0] for name in cluster.created] == (
         ["jobsets"] if kind == "JobSet" else ["trainingruntimes", "trainjobs"]
     ) * 2
-    assert not list(workspace.rglob("starts"))
 
 
 @pytest.mark.parametrize("kind", ["JobSet", "TrainJob"])
 def test_a_killed_orchestrator_is_followed_by_one_that_finds_its_job_and_hears_it_all(cluster, tmp_path, kind):
-    spec, settings = counting(tmp_path, 25, pause=0.2), {"kind": kind, "kubeconfig": str(cluster.kubeconfig())}
-    (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    program = (
-        "import json, pathlib, sys\nfrom kubernetes_jobs import section\nfrom factory.cluster.kubernetes import KubernetesLauncher\n"
-        "from factory.cluster.api import attend\nfrom factory.spec import JobSpec\nroot = pathlib.Path(sys.argv[1])\n"
-        "spec = JobSpec.model_validate_json((root / 'spec.json').read_bytes())\n"
-        "launcher = KubernetesLauncher(section(root, **json.loads(sys.argv[2])), root / 'jobs')\n"
-        "launcher.submit(spec.key, spec)\nattend(launcher, spec.key, print)\n"
-    )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    first = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path), json.dumps(settings)], env=environment, stdout=subprocess.DEVNULL
-    )
-    again = launcher(cluster, tmp_path, **settings)
-    wait_for(lambda: len(progress(again, spec)) >= 3)
-    first.kill()
-    first.wait()
-    again.submit(spec.key, spec)
-    heard: list[dict] = []
-    attend(again, spec.key, heard.append)
-    assert [m["done"] for m in heard if m["kind"] == "progress"] == list(range(1, 26))
-    assert len({m["pid"] for m in heard if m["kind"] == "progress"}) == 1
+    settings = {"kind": kind, "kubeconfig": str(cluster.kubeconfig())}
+    again = opened(tmp_path, **settings)
+    a_killed_orchestrator_is_followed_by_one_that_hears_it_all(tmp_path, "kubernetes_jobs:opened", again, **settings)
     ended_well(cluster, launches=1 if kind == "JobSet" else 2)
 
 
 def test_orchestrators_that_submit_at_once_launch_one_job(cluster, tmp_path):
-    spec = counting(tmp_path, 3, pause=0.3)
-    threads = [threading.Thread(target=launcher(cluster, tmp_path).submit, args=(spec.key, spec)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    attend(launcher(cluster, tmp_path), spec.key, lambda _: None)
+    orchestrators_that_submit_at_once(tmp_path, lambda root: launcher(cluster, root))
     ended_well(cluster)
 
 
@@ -139,14 +103,14 @@ def test_a_job_that_waits_for_gpus_says_so_and_starts_when_there_are_some(cluste
 
 
 def test_a_quota_that_is_used_up_is_said_while_the_job_waits(cluster, tmp_path):
-    cluster.pods_allowed = 0
+    cluster.controllers.pods_allowed = 0
     remote, spec = launcher(cluster, tmp_path), counting(tmp_path, 1)
     remote.submit(spec.key, spec)
     heard: list[str] = []
 
     def hear(message: dict) -> None:
         heard.append(message.get("text", ""))
-        cluster.pods_allowed = int(any("exceeded quota" in text for text in heard))
+        cluster.controllers.pods_allowed = int(any("exceeded quota" in text for text in heard))
 
     attend(remote, spec.key, hear)
     assert any("waits in the queue: Error creating: pods" in text and "exceeded quota: small" in text for text in heard)

@@ -5,40 +5,19 @@ from pathlib import Path
 import pytest
 from cluster_jobs import STEPS, checkpoints, digests, progress, resumed_at, training
 from kubernetes_jobs import launcher
-from training_worlds import World
+from scenarios import the_smoke_recipes_pretraining_has_the_local_digest
 from waiting import wait_for
 
 from factory.cluster.api import Phase, attend
-from factory.cluster.local import LocalLauncher
 from factory.errors import SeedmillError
-from factory.experiment import Experiment
-from factory.recipe import load
-from factory.spec import InputSpec, JobSpec
 
 pytestmark = pytest.mark.ranks
-SMOKE = Path(__file__).resolve().parents[2] / "recipes" / "smoke.yaml"
+pytest_plugins = ("scenarios",)
 
 
 def long(value: object) -> object:
     """A case for `make test-long`."""
     return pytest.param(value, marks=pytest.mark.kill)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    made = World(tmp_path_factory.mktemp("world"))
-    made.add_blend({"web": 0.25, "code": 0.75})
-    return made
-
-
-@pytest.fixture(scope="module")
-def undisturbed(world: World) -> dict[str, str]:
-    """The digests that the local launcher's two ranks leave."""
-    local, spec = LocalLauncher(world.root / "local"), training(world, "local")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "cluster"))
-        local.submit(spec.key, spec)
-        return digests(attend(local, spec.key, lambda _: None))
 
 
 @pytest.mark.parametrize("kind", ["JobSet", long("TrainJob")])
@@ -110,20 +89,8 @@ def test_a_rank_that_fails_in_another_pod_than_the_first_is_heard(cluster, world
         attend(remote, spec.key, lambda _: None)
 
 
-def test_the_smoke_recipes_pretraining_gives_the_digest_of_the_local_launcher(cluster, smoke_home, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEEDMILL_HOME", str(smoke_home))
-    experiment = Experiment.open(load(SMOKE))
-    stage = experiment.stage("pretrained_checkpoint")
-    inputs = experiment.inputs(stage)
-    made = experiment.store.manifest(stage.name, experiment.store.pointer(experiment.name, stage.name))
-    upstream = {
-        name: InputSpec(asset=m.asset, version=m.version, digest=m.digest, path=str(experiment.store.outputs(m)))
-        for name, m in inputs.items()
-    }
-    where = {"key": "pretrained_checkpoint@smoke#1", "folder": str(tmp_path / "1"), "runtime": {"cache": str(tmp_path / "cache")}}
-    world = {"processes": stage.processes, "threads": stage.threads, "seed": experiment.recipe.seed}
-    spec = JobSpec(asset=stage.name, run=stage.run, section=stage.settings, inputs=upstream, **where, **world)
-    remote = launcher(cluster, tmp_path, claims={str(tmp_path): "work", str(smoke_home): "work"})
-    remote.submit(spec.key, spec)
-    result = attend(remote, spec.key, lambda _: None)
-    assert {output.name: output.digest for output in result.outputs} == {output.name: output.digest for output in made.outputs}
+def test_the_smoke_recipes_pretraining_has_the_local_digest(cluster, smoke_home, tmp_path, monkeypatch):
+    where = {"launcher": "kubernetes", "image": "seedmill:test", "claims": {str(tmp_path): "work"}, "poll_seconds": 0.5}
+    section = where | {"kubeconfig": str(cluster.kubeconfig())}
+    the_smoke_recipes_pretraining_has_the_local_digest(tmp_path, smoke_home, section, monkeypatch)
+    assert len(cluster.created) == 1

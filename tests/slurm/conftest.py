@@ -8,6 +8,7 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 FOLDERS = [str(TESTS / room) for room in ("slurm", "cluster", "training", "core", "deployment")]
 sys.path[:0] = [folder for folder in FOLDERS if folder not in sys.path]
+pytest.register_assert_rewrite("scenarios")
 
 from virtual_slurm import VirtualSlurm, obstacle  # noqa: E402
 

@@ -7,28 +7,27 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from miniature import Mini
+from cluster_jobs import progress
+from scenarios import (
+    a_killed_orchestrator_is_followed_by_one_that_hears_it_all,
+    every_job_of_a_graph_has_the_local_digest,
+    orchestrators_that_submit_at_once,
+)
 from slurm_jobs import LocalLauncher, counting, launcher, ranks_of
 from virtual_slurm import VirtualSlurm, wait_for
 
-from factory.cluster.api import Launcher, Offsets, Phase, attend
+from factory.cluster.api import Launcher, Phase, attend
 from factory.errors import SeedmillError
-from factory.materialize import materialize
 from factory.spec import JobSpec
 
 pytestmark = pytest.mark.slurm
 OVERHEAD_SECONDS = 3.0
-
-
-def progress(cluster: Launcher, spec: JobSpec) -> list[dict]:
-    return [m for m in cluster.follow(spec.key, Offsets()).messages if m["kind"] == "progress"]
 
 
 def seconds_to_first_message(cluster: Launcher, spec: JobSpec) -> float:
@@ -45,52 +44,20 @@ def test_a_job_starts_at_most_three_seconds_later_than_a_local_one(slurm, tmp_pa
 
 
 def test_every_job_of_a_graph_goes_through_slurm_and_gives_the_local_digests(slurm, tmp_path):
-    digests = []
-    for name in ("local", "remote"):
-        workspace = tmp_path / name
-        workspace.mkdir()
-        (workspace / "source.txt").write_text("one two three four")
-        before = len(slurm.jobs())
-        for asset in ("raw", "words", "loud", "total"):
-            experiment = Mini(workspace, process=True).experiment()
-            if name == "remote":
-                experiment.launcher = launcher(workspace)
-            digest = materialize(experiment, asset).manifest.digest
-        digests.append(digest)
-    assert digests[0] == digests[1]
-    assert len(slurm.jobs()) == before + 2
-    assert not list(workspace.rglob("starts"))
+    before = slurm.jobs()
+    every_job_of_a_graph_has_the_local_digest(tmp_path, launcher)
+    assert len(slurm.jobs()) == len(before) + 2
 
 
 def test_a_killed_orchestrator_is_followed_by_one_that_finds_its_job_and_hears_it_all(slurm, tmp_path):
-    spec = counting(tmp_path, 25, pause=0.2)
-    (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    program = (
-        "import pathlib, sys\nfrom slurm_jobs import launcher\nfrom factory.cluster.api import attend\nfrom factory.spec import JobSpec\n"
-        "root = pathlib.Path(sys.argv[1])\nspec = JobSpec.model_validate_json((root / 'spec.json').read_bytes())\n"
-        "slurm = launcher(root)\nslurm.submit(spec.key, spec)\nattend(slurm, spec.key, print)\n"
-    )
-    before, cluster = slurm.jobs(), launcher(tmp_path)
-    first = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(progress(cluster, spec)) >= 3)
-    first.kill()
-    first.wait()
-    cluster.submit(spec.key, spec)
-    heard: list[dict] = []
-    attend(cluster, spec.key, heard.append)
-    assert [m["done"] for m in heard if m["kind"] == "progress"] == list(range(1, 26))
-    assert len({m["pid"] for m in heard if m["kind"] == "progress"}) == 1
+    before = slurm.jobs()
+    a_killed_orchestrator_is_followed_by_one_that_hears_it_all(tmp_path, "slurm_jobs:launcher", launcher(tmp_path))
     assert len(slurm.jobs()) == len(before) + 1
 
 
 def test_orchestrators_that_submit_at_once_queue_one_job(slurm, tmp_path):
-    before, spec = slurm.jobs(), counting(tmp_path, 3, pause=0.3)
-    threads = [threading.Thread(target=launcher(tmp_path).submit, args=(spec.key, spec)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    attend(launcher(tmp_path), spec.key, lambda _: None)
+    before = slurm.jobs()
+    orchestrators_that_submit_at_once(tmp_path, launcher)
     assert len(slurm.jobs()) == len(before) + 1
 
 

@@ -1,50 +1,24 @@
 """Two ranks on two nodes of a real Slurm: whatever happens to the job, its digests are the local launcher's."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
-from slurm_jobs import STEPS, LocalLauncher, checkpoints, digests, launcher, training
-from training_worlds import World
+from cluster_jobs import resumed_at
+from scenarios import the_smoke_recipes_pretraining_has_the_local_digest
+from slurm_jobs import STEPS, checkpoints, digests, launcher, training
 from virtual_slurm import VirtualSlurm, wait_for
 
 from factory.cluster.api import Offsets, Phase, attend
 from factory.cluster.slurm import SlurmLauncher
-from factory.experiment import Experiment
-from factory.materialize import materialize
-from factory.recipe import load
 from factory.spec import JobSpec
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ranks]
-SMOKE = Path(__file__).resolve().parents[2] / "recipes" / "smoke.yaml"
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    made = World(tmp_path_factory.mktemp("world"))
-    made.add_blend({"web": 0.25, "code": 0.75})
-    return made
-
-
-@pytest.fixture(scope="module")
-def undisturbed(world: World) -> dict[str, str]:
-    """The digests that the local launcher's two ranks leave."""
-    local, spec = LocalLauncher(world.root / "local"), training(world, "local")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "cluster"))
-        local.submit(spec.key, spec)
-        return digests(attend(local, spec.key, lambda _: None))
+pytest_plugins = ("scenarios",)
 
 
 def steps_of(slurm: SlurmLauncher, spec: JobSpec) -> list[int]:
     """The steps that the job has reported, over all its starts."""
     return [m["done"] for m in slurm.follow(spec.key, Offsets()).messages if m["kind"] == "progress"]
-
-
-def resumed_at(slurm: SlurmLauncher, spec: JobSpec) -> list[int]:
-    logs = [m["text"] for m in slurm.follow(spec.key, Offsets()).messages if m["kind"] == "log"]
-    return [int(text.split()[3]) for text in logs if text.startswith("resumed at step")]
 
 
 def test_a_preempted_job_saves_is_queued_again_and_ends_with_the_local_digests(slurm, world, undisturbed, tmp_path):
@@ -103,13 +77,7 @@ def test_two_ranks_on_two_nodes_end_with_the_local_digests_and_leave_nothing_els
 
 
 def test_the_smoke_recipes_pretraining_has_the_same_digest_on_slurm(slurm, smoke_home, tmp_path, monkeypatch):
-    shutil.copytree(smoke_home / "store", tmp_path / "store")
-    monkeypatch.setenv("SEEDMILL_HOME", str(tmp_path))
-    local = Experiment.open(load(SMOKE)).latest("pretrained_checkpoint")
-    shutil.rmtree(tmp_path / "store" / "artifacts" / "pretrained_checkpoint")
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(yaml.safe_load(SMOKE.read_text()) | {"cluster": {"launcher": "slurm", "poll_seconds": 0.5}}))
     before = slurm.jobs()
-    remote = materialize(Experiment.open(load(recipe)), "pretrained_checkpoint").manifest
-    assert (remote.version, remote.digest) == (local.version, local.digest)
+    section = {"launcher": "slurm", "poll_seconds": 0.5}
+    the_smoke_recipes_pretraining_has_the_local_digest(tmp_path, smoke_home, section, monkeypatch)
     assert len(slurm.jobs()) == len(before) + 1
