@@ -66,7 +66,16 @@ class Pod:
             publish(_job(own))
         if status == 0:
             return 0
-        return STOPPED if status == STOPPED or _appears(mark) else status
+        return STOPPED if status == STOPPED or self._was_stopped(mark, status) else status
+
+    def _was_stopped(self, mark: Path, status: int) -> bool:
+        """Whether this pod or a peer was asked to stop: ranks that lose a peer fail in any way, perhaps before its mark is seen."""
+        if self.stopped.is_set() or self.pods == 1 or status == USER_ERROR:
+            return self.stopped.is_set()
+        deadline = time.monotonic() + PEER_SECONDS
+        while not mark.exists() and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
+        return mark.exists()
 
     def _lead(self) -> World | None:
         """Claim the next start of this launch; None when an earlier one has finished the job."""
@@ -161,14 +170,6 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("", 0))
         return listener.getsockname()[1]
-
-
-def _appears(mark: Path) -> bool:
-    """Whether some pod of this start was asked to stop. Ranks that lose a peer fail in any way, perhaps before its mark is seen."""
-    deadline = time.monotonic() + PEER_SECONDS
-    while not mark.exists() and time.monotonic() < deadline:
-        time.sleep(PAUSE_SECONDS)
-    return mark.exists()
 
 
 def _write_to(path: Path) -> None:
