@@ -43,4 +43,4 @@ VOLUME /var/lib/seedmill
 ENTRYPOINT ["tini", "--"]
 EXPOSE 4000
 HEALTHCHECK --interval=20s --timeout=10s --start-period=60s CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]
-CMD ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", "assets.definitions", "--attribute", "laptop"]
+CMD ["python", "docker/serve_code.py", "--host", "0.0.0.0", "--port", "4000", "--module-name", "assets.definitions", "--attribute", "laptop"]

@@ -1,5 +1,6 @@
 """Code location, web server and daemon as docker/ starts them, on ports of their own over a Postgres of a test's own."""
 
+import contextlib
 import json
 import os
 import re
@@ -52,6 +53,7 @@ class Services:
         self.code, self.web = free_port(), free_port()
         self.home, self.module, self.location = home, module, location
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.orphans: list[psutil.Process] = []
         programs = str(Path(sys.executable).parent)
         own = {"DAGSTER_HOME": str(home), "DAGSTER_LOGS": str(home / "logs"), "SEEDMILL_HOME": str(home / "work"), "OMP_NUM_THREADS": "1"}
         self.environment = {
@@ -94,10 +96,19 @@ class Services:
             time.sleep(1)
 
     def kill(self, name: str) -> None:
-        """SIGKILL to one service."""
+        """SIGKILL to one service and to all that it has started, as at the end of its container."""
         process = self.processes.pop(name)
+        children = psutil.Process(process.pid).children(recursive=True)
         process.kill()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         process.wait()
+
+    def kill_worker(self, worker: psutil.Process) -> None:
+        """SIGKILL to a run or step worker alone; what it leaves behind ends with the test, as with its container."""
+        self.orphans += worker.children(recursive=True)
+        worker.kill()
 
     def run_worker(self) -> psutil.Process:
         """The process that executes the only run: a child of the code location."""
@@ -140,6 +151,9 @@ class Services:
                 yield opened
 
     def stop(self) -> None:
+        for orphan in self.orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.kill()
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():

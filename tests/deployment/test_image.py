@@ -50,7 +50,7 @@ class Contained(Services):
     """The services in containers, with the image's own entry point, commands, instance and ports."""
 
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
-        self.home, self.processes, self.web = home, {}, PORTS["web"]
+        self.home, self.processes, self.orphans, self.web = home, {}, [], PORTS["web"]
         self.location = self.experiment = "laptop"
         self.environment = dict(os.environ)
         self.image = configuration()

@@ -39,7 +39,7 @@ def test_a_killed_run_worker_frees_its_slot_and_its_job_is_adopted(trained, tmp_
         run = services.launch(ASSET)
         with held(workspace, lambda: training_of(workspace)):
             assert holders(instance) == [run]
-            services.run_worker().kill()
+            services.kill_worker(services.run_worker())
             wait_for(lambda: (retry := retry_of(instance, run)) and holders(instance) == [retry])
         wait_for(lambda: not unended(instance))
         assert holders(instance) == []

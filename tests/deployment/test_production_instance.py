@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,9 +24,14 @@ UNSET = {
 
 @pytest.fixture(scope="module")
 def purge_runs():
-    spec = importlib.util.spec_from_file_location("purge_runs", DOCKER / "purge_runs.py")
+    return load_program("purge_runs")
+
+
+def load_program(name):
+    """A program of docker/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCKER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["purge_runs"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -121,3 +127,32 @@ def test_the_purge_reads_all_pages_before_it_deletes(purge_runs, monkeypatch):
         made = [idle.execute_in_process(instance=instance).run_id for _ in range(5)]
         assert purge_runs.purge(instance, timedelta(seconds=-1)) == made
         assert instance.get_runs_count() == 0
+
+
+def test_a_code_location_ends_the_runs_that_its_last_start_left_behind_and_no_others():
+    serve_code = load_program("serve_code")
+    here, elsewhere = ('{"host": "code", "port": %d}' % port for port in (4000, 4001))  # noqa: UP031 (braces)
+    tags = {name: {".dagster/grpc_info": place} for name, place in {"running": here, "stopping": here, "other": elsewhere}.items()}
+
+    @dg.op
+    def nothing() -> None:
+        pass
+
+    @dg.job
+    def idle() -> None:
+        nothing()
+
+    with dg.instance_for_test() as instance:
+        runs = {name: instance.create_run_for_job(idle, tags=tags.get(name, {})) for name in (*tags, "by hand")}
+        for run in runs.values():
+            instance.report_run_canceling(run) if run is runs["stopping"] else instance.handle_new_event(started(run))
+        ended = serve_code.end_lost_runs(instance, "code", 4000)
+        status = {name: instance.get_run_by_id(run.run_id).status.value for name, run in runs.items()}
+    assert set(ended) == {runs["running"].run_id, runs["stopping"].run_id}
+    assert status == {"running": "FAILURE", "stopping": "CANCELED", "other": "STARTED", "by hand": "STARTED"}
+
+
+def started(run):
+    """The event with which a run begins."""
+    event = dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    return dg.EventLogEntry(None, "info", "", run.run_id, time.time(), job_name=run.job_name, dagster_event=event)
