@@ -77,7 +77,9 @@ def search(chains: Sequence[Chain], config: PivotalSearchConfig, seed: int = SEE
     for tree, drawn in zip(trees.values(), answers, strict=True):
         if config.lowest_success <= sum(tree.grade(tree.root, answer) for answer in drawn) / len(drawn) <= config.highest_success:
             branches.extend(plant(tree, drawn, config.roots, lots, reuse=config.reuse))
-    rules = Rules(config.samples, config.gap, config.most_samples, config.miss, prune=config.prune, reuse=config.reuse)
+    rules = Rules(
+        config.samples, config.gap, config.most_samples, config.miss, propose=config.propose, prune=config.prune, reuse=config.reuse
+    )
     list(explore(branches, rules, draw))
     trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
     tests = verify([pivot for branch in branches for pivot in branch.pivots], trial, draw)

@@ -123,7 +123,9 @@ def ours(bench: Bench) -> Run:
         if bench.in_window(sum(tree.grade(tree.root, answer) for answer in completions) / len(completions)):
             number_of[id(tree)] = number
             branches.extend(plant(tree, completions, config.roots, lots, reuse=config.reuse))
-    rules = Rules(config.samples, config.gap, config.most_samples, config.miss, prune=config.prune, reuse=config.reuse)
+    rules = Rules(
+        config.samples, config.gap, config.most_samples, config.miss, propose=config.propose, prune=config.prune, reuse=config.reuse
+    )
     list(explore(branches, rules, draw))
     trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
     found = pairs_of(verify([pivot for branch in branches for pivot in branch.pivots], trial, draw), config.gap)

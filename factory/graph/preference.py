@@ -30,7 +30,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             "factory.preference.pivotal:run",
             preference.pivotal,
             ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
-            code_version=3,
+            code_version=4,
         ),
         judged("judged_pairs", "Whole answers of several responders", recipe, preference.judge),
     ]

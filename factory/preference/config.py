@@ -46,12 +46,15 @@ class PivotalSearchConfig(QuestionWindow):
     miss: float = Field(
         default=0.1, gt=0, lt=0.5, description="a piece is given up when the chance that it changes p(success) by the gap is less"
     )
+    propose: float = Field(
+        default=0.35, gt=0, lt=1, description="a token is verified as a pivot when the chance that it changes p(success) by the gap is this"
+    )
     gap: float = Field(default=0.2, gt=0, le=1, description="smallest change of p(success) that makes a token pivotal")
     prune: bool = Field(default=True, description="skip segments too probable to hold a pivot (exact bound)")
     reuse: bool = Field(default=True, description="count a rollout at every prefix of the searched answer that it passes through")
     error_rate: float = Field(default=0.05, gt=0, lt=0.5, description="stated rate of false pivots, whose change is below 3/4 of the gap")
     verification_samples: int = Field(
-        default=8, ge=2, description="fresh rollouts before and after each pivot at the first look of its test"
+        default=8, ge=2, description="fresh rollouts that follow each pivot, and that leave it, at the first look of its test"
     )
     most_verification_samples: int = Field(
         default=32, ge=2, description="fresh rollouts at its last look: pivots in doubt even then are dropped"

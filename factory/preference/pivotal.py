@@ -64,7 +64,9 @@ class PivotalSearch:
     def __init__(self, context: Context, config: PivotalSearchConfig) -> None:
         self.context = context
         self.config = config
-        self.rules = Rules(config.samples, config.gap, config.most_samples, config.miss, prune=config.prune, reuse=config.reuse)
+        self.rules = Rules(
+            config.samples, config.gap, config.most_samples, config.miss, propose=config.propose, prune=config.prune, reuse=config.reuse
+        )
         self.trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
         self.examiner = Examiner(load(context.inputs["tokenizer"].path))
         self.report = Report()

@@ -31,8 +31,8 @@ class Rules:
     """The gap that makes a pivot, how many rollouts may decide on a piece, and the two savings.
 
     A piece is given up once the chance that it holds the gap is below `miss`, and pursued once that chance is `pursue`. In
-    between both ends get more rollouts, from `samples` up to `most_samples` by doubling; a piece in doubt even then is
-    pursued, since fresh samples decide about every pivot anyway.
+    between both ends get more rollouts, from `samples` up to `most_samples` by doubling. A piece in doubt even then is pursued;
+    a single token is proposed as a pivot only where the chance is `propose`, since its verification costs more than the search.
     """
 
     samples: int
@@ -40,6 +40,7 @@ class Rules:
     most_samples: int = 0
     miss: float = 0.1
     pursue: float = 0.5
+    propose: float = 0.35
     prune: bool = True
     reuse: bool = True
 
@@ -120,7 +121,7 @@ class Branch:
     def _divide(self, segment: Segment, rules: Rules) -> list[Segment]:
         start, end = segment
         chance = self.change(segment).chance_of_size(rules.gap)
-        if chance < rules.miss:
+        if chance < (rules.propose if end - start == 1 else rules.miss):
             self.given_up += chance
             return []
         if end - start == 1:
@@ -148,20 +149,20 @@ def midpoint(log_probs: Sequence[float], segment: Segment) -> int:
 def explore(branches: Sequence[Branch], rules: Rules, draw: Draw) -> Iterator[int]:
     """Search all branches to their end; yields the number of undecided branches after each round."""
     while True:
-        wanted: dict[int, tuple[AnswerTree, Node, int]] = {}
-        for branch in branches:
-            for node, samples in branch.advance(rules):
-                most = max(samples, wanted[id(node)][2]) if id(node) in wanted else samples
-                wanted[id(node)] = (branch.tree, node, most)
+        wanted = [(branch.tree, node, samples) for branch in branches for node, samples in branch.advance(rules)]
         if not wanted:
             return
-        sample(list(wanted.values()), draw, reuse=rules.reuse)
+        sample(wanted, draw, reuse=rules.reuse)
         yield sum(bool(branch.open) for branch in branches)
 
 
 def sample(nodes: Sequence[tuple[AnswerTree, Node, int]], draw: Draw, *, reuse: bool) -> None:
-    """Bring every node to its number of rollouts, in one call of the sampler (none when nothing lacks)."""
-    nodes = [(tree, node, samples) for tree, node, samples in nodes if node.lacks(samples)]
+    """Bring every node to the largest number of rollouts asked for it, in one call of the sampler (none when nothing lacks)."""
+    most: dict[int, tuple[AnswerTree, Node, int]] = {}
+    for tree, node, samples in nodes:
+        if samples > most.get(id(node), (tree, node, 0))[2] and node.lacks(samples):
+            most[id(node)] = (tree, node, samples)
+    nodes = list(most.values())
     if not nodes:
         return
     requests = [SampleRequest((*tree.prompt, *node.prefix), node.lacks(samples)) for tree, node, samples in nodes]

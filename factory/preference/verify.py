@@ -2,16 +2,18 @@
 
 A search that keeps what exceeds a threshold keeps lucky estimates with it, so no sample of the search counts here. Every
 pivot is tested against "its change is three quarters of the gap or less", in looks at 1, 2, 4, ... times the first number of
-rollouts: clear cases, true or false, end at the first look, and only doubtful ones get the most. The error rate is split
-evenly between the looks, so that looking again does not raise it.
+rollouts: clear cases, true or false, end at the first look. The error rate is split evenly between the looks, so that looking
+again does not raise it. A pivot is dropped at the first look at which the last one is not likely to confirm it: rollouts spent
+on a pivot without hope are better spent on other questions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import exp
+from math import ceil, exp, sqrt
+from statistics import NormalDist
 
 from factory.preference.evidence import Change, change_between
-from factory.preference.search import Draw, Pivot, sample
+from factory.preference.search import TOLERANCE, Draw, Pivot, sample
 from factory.preference.tree import AnswerTree, Node
 
 NULL_SHARE = 0.75
@@ -26,8 +28,8 @@ class Trial:
     error_rate: float
     samples: int
     most_samples: int
-    futile: float = 0.2
-    """A test ends when the chance that the change is the gap or more falls below this."""
+    futile: float = 0.25
+    """A test ends when the chance that its last look would confirm the pivot falls below this."""
 
     @property
     def null(self) -> float:
@@ -41,6 +43,11 @@ class Trial:
         while sizes[-1] < self.most_samples:
             sizes.append(min(2 * sizes[-1], self.most_samples))
         return sizes
+
+    @property
+    def sure(self) -> float:
+        """The posterior chance of a change above the null from which a pivot holds."""
+        return 1 - self.error_rate / len(self.looks)
 
 
 @dataclass
@@ -58,13 +65,34 @@ class Tested:
         """By how much p(success) changes in the direction that the search saw, by fresh samples only."""
         return change_between(self.before, self.after, exp(self.pivot.log_prob)).towards(self.pivot.change.mean)
 
-    def look(self, trial: Trial) -> None:
-        """Decide if the samples allow it."""
+    def wanted(self, samples: int) -> list[tuple[AnswerTree, Node, int]]:
+        """The rollouts, 2 * `samples` altogether, that give as many which follow the pivot as leave it.
+
+        A rollout from before it is one or the other, by the pivot's own probability, so a probable pivot needs none from after it.
+        """
+        follow = exp(self.pivot.log_prob)
+        before = min(2 * samples, ceil(samples / (1 - follow))) if follow < 1 else 2 * samples
+        passing = follow * self.before.lacks(before)
+        return [(self.tree, self.before, before), (self.tree, self.after, max(0, ceil(samples - passing - TOLERANCE)))]
+
+    def look(self, trial: Trial, samples: int) -> None:
+        """Decide if this look's samples allow it."""
         change = self.change
-        if change.chance_above(trial.null) >= 1 - trial.error_rate / len(trial.looks):
+        if change.chance_above(trial.null) >= trial.sure:
             self.holds = True
-        elif change.chance_above(trial.gap) < trial.futile:
+        elif _hope(change, samples / trial.most_samples, trial) < trial.futile:
             self.holds = False
+
+
+def _hope(change: Change, share: float, trial: Trial) -> float:
+    """The chance that the last look confirms a change, now known by a `share` of that look's samples; 0 at the last look itself.
+
+    Its deviation will have shrunk by the root of the share, and its mean moved by what is missing to today's.
+    """
+    if share >= 1 or change.deviation == 0:
+        return 0.0
+    needed = trial.null + NormalDist().inv_cdf(trial.sure) * change.deviation * sqrt(share)
+    return Change(change.mean, change.deviation * sqrt(1 - share)).chance_above(needed)
 
 
 def verify(pivots: Iterable[Pivot], trial: Trial, draw: Draw) -> list[Tested]:
@@ -72,10 +100,9 @@ def verify(pivots: Iterable[Pivot], trial: Trial, draw: Draw) -> list[Tested]:
     tests = list(_distinct(pivots))
     for samples in trial.looks:
         undecided = [test for test in tests if test.holds is None]
-        sides = {id(node): (test.tree, node, samples) for test in undecided for node in (test.before, test.after)}
-        sample(list(sides.values()), draw, reuse=True)
+        sample([side for test in undecided for side in test.wanted(samples)], draw, reuse=True)
         for test in undecided:
-            test.look(trial)
+            test.look(trial, samples)
     for test in tests:
         test.holds = test.holds is True
     return tests

@@ -12,7 +12,8 @@ from factory.preference.evidence import change_between
 from factory.preference.pairs import TokenPair, pair_of, pairs_of
 from factory.preference.pivotal import plant
 from factory.preference.search import Branch, Pivot, Rules, explore, midpoint
-from factory.preference.tree import AnswerTree, Node
+from factory.preference.tree import AnswerTree, Node, Tally
+from factory.preference.verify import Tested as Claimed
 from factory.preference.verify import Trial, verify
 from factory.sampling.api import Completion, SampleRequest
 
@@ -215,7 +216,27 @@ def test_fresh_samples_confirm_a_true_pivot_at_the_first_look_and_end_tokens_are
     assert jump.change.mean > 0.2
     assert end.after.verdict is True
     assert end.after.tally.samples == 0
-    assert world.calls[0] == 3
+    assert world.calls[0] == 2
+
+
+@pytest.mark.parametrize(("probability", "before", "after"), [(0.02, 9, 8), (0.25, 11, 6), (0.5, 16, 0), (0.75, 16, 0)])
+def test_a_look_draws_as_many_rollouts_that_follow_a_pivot_as_leave_it(probability: float, before: int, after: int) -> None:
+    tree = tree_of(one_jump(3))
+    *_, start, end = tree.path((A, A))
+    test = Claimed(Pivot(tree, start, end, math.log(probability)), tree, start, end)
+    assert [samples for _, _, samples in test.wanted(8)] == [before, after]
+
+
+@pytest.mark.parametrize(("successes", "holds"), [((0, 8), True), ((2, 6), None), ((4, 4), False), ((6, 2), False)])
+def test_a_look_ends_what_is_clear_and_what_has_no_hope(successes: tuple[int, int], holds: bool | None) -> None:
+    tree = tree_of(one_jump(3))
+    start, end = tree.path((A,))
+    start.left_at[()] = Tally(8, successes[0])
+    end.tally = Tally(8, successes[1])
+    claim = Pivot(tree, Node((), left_at={(): Tally(8, 0)}), Node((A,), Tally(8, 8)), math.log(0.1))
+    test = Claimed(claim, tree, start, end)
+    test.look(TRIAL, 8)
+    assert test.holds is holds
 
 
 def test_a_lucky_estimate_of_the_search_does_not_survive_fresh_samples() -> None:
