@@ -1,7 +1,8 @@
 """Pivotal token search on answers whose p(success) is known exactly: precision, recall, false discoveries, and the blind spot.
 
 The settings are the stage's defaults, which are those of the laptop recipe; `planted_chains` says what is planted. An emitted
-pivot is false when its true change is below three quarters of the gap. Run as `python benchmarks/pivotal_chains.py [CHAINS]`.
+pivot is false when its true change is below three quarters of the gap. Run as `python benchmarks/pivotal_chains.py [CHAINS [SEED]]`.
+The settings were tuned on seed 0, so other seeds are the test; each has a file of its own.
 """
 
 import json
@@ -160,8 +161,9 @@ def table(outcome: Outcome) -> list[dict[str, Any]]:
 def main() -> None:
     config = PivotalSearchConfig()
     number = int(sys.argv[1]) if len(sys.argv) > 1 else CHAINS
-    outcome, blind = search(plant_chains(number, SEED), config), blind_spot()
-    shown = Table("", "emitted", "false", "true", "recall", title=f"{number} planted chains, gap {config.gap}")
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else SEED
+    outcome, blind = search(plant_chains(number, seed), config, seed), blind_spot()
+    shown = Table("", "emitted", "false", "true", "recall", title=f"{number} planted chains, seed {seed}, gap {config.gap}")
     for row in table(outcome):
         shown.add_row(row["of"], str(row.get("emitted", "")), str(row.get("false", "")), str(row["true"]), f"{row['recall']:.3f}")
     console = Console()
@@ -169,13 +171,14 @@ def main() -> None:
     for bar in bars(outcome, blind):
         console.print(bar, highlight=False)
     result = {
-        **surroundings("numpy"), "settings": config.model_dump(mode="json"), "chains": number, "seed": SEED, "table": table(outcome),
+        **surroundings("numpy"), "settings": config.model_dump(mode="json"), "chains": number, "seed": seed, "table": table(outcome),
         "decoded_tokens": outcome.decoded, "expected_false_discovery_rate": outcome.false_discovery_rate, "expected_power": outcome.power,
         "blind_spot": blind, "samples": [asdict(token) for token in outcome.tokens if token.proposed or abs(token.change) >= FALSE_BELOW],
         "bars": bars(outcome, blind),
     }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    results = RESULTS if seed == SEED else RESULTS.with_stem(f"{RESULTS.stem}_seed_{seed}")
+    results.write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
