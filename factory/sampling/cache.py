@@ -177,6 +177,7 @@ class Cache:
         self.prompts = SharedPrompts(sizes, slots, rows)
         self.own = OwnTokens(sizes, slots, longest)
         self.prompt_lengths = np.zeros(slots, dtype=np.int64)
+        self._prompt_mask: torch.Tensor | None = None  # until slots or prompts change
         self._mask = self.own.mask
 
     def admit(
@@ -186,6 +187,7 @@ class Cache:
         self.prompts.admit(slots.tolist(), prompts, first, keys, values)
         self.own.admit(torch.from_numpy(slots))
         self.prompt_lengths[slots] = lengths
+        self._prompt_mask = None
 
     def end(self, slots: np.ndarray) -> None:
         """Let go of ended sequences; their slots stay, for others to take."""
@@ -197,13 +199,15 @@ class Cache:
         self.prompt_lengths = self.prompt_lengths[slots]
         self.prompts.compact(slots, int(self.prompt_lengths.max(initial=0)))
         self.own.compact(torch.from_numpy(slots), age)
+        self._prompt_mask = None
 
     def advance(self) -> None:
         """Make room for one more token of every slot; once before the layers of each step."""
         self.own.advance()
-        unseen = torch.arange(self.prompts.length) >= torch.from_numpy(self.prompt_lengths)[:, None]
-        mask = torch.zeros(unseen.shape, dtype=self.sizes.dtype).masked_fill_(unseen, HIDDEN)
-        self._mask = torch.cat((mask, self.own.mask), -1)[:, None]
+        if self._prompt_mask is None:
+            unseen = torch.arange(self.prompts.length) >= torch.from_numpy(self.prompt_lengths)[:, None]
+            self._prompt_mask = torch.zeros(unseen.shape, dtype=self.sizes.dtype).masked_fill_(unseen, HIDDEN)
+        self._mask = torch.cat((self._prompt_mask, self.own.mask), -1)[:, None]
 
     def attend(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Attention of one new token of every slot: queries [S, heads, head_dim], scaled; keys and values [S, kv_heads, head_dim].
