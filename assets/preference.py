@@ -1,7 +1,17 @@
 """Preference: refusals, pivotal pairs and judged pairs. Training on no pair at all must not look like success."""
 
+from pathlib import Path
+
+from assets import synthesis
 from assets.builder import Group
 from assets.checks import ACCOUNTED, HAS_PAIRS, LESS_PROBABLE, NO_HELD_OUT, NOT_EMPTY
-from assets.synthesis import pictures
+from factory.preference import figure_png
+from factory.store.manifest import Manifest
+
+
+def pictures(manifest: Manifest, folder: Path) -> dict[str, bytes | None]:
+    """What was dropped, and one searched answer with its pivotal tokens."""
+    return {**synthesis.pictures(manifest, folder), "pivotal tokens": figure_png.of_folder(folder)}
+
 
 GROUP = Group("preference", owner="team:training", checks=(ACCOUNTED, NOT_EMPTY, HAS_PAIRS, NO_HELD_OUT, LESS_PROBABLE), figures=pictures)
