@@ -1,10 +1,11 @@
 """The picture of one searched answer as a PNG, for places that show no HTML; `factory.preference.figure` has the page."""
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
 
 from factory.preference.figure import Trajectory
 
@@ -23,8 +24,7 @@ def of_folder(folder: Path) -> bytes | None:
     path = folder / "trajectory.json"
     if not path.exists():
         return None
-    found = json.loads(path.read_bytes())
-    return draw(Trajectory(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}))
+    return draw(TypeAdapter(Trajectory).validate_json(path.read_bytes()))
 
 
 def draw(trajectory: Trajectory) -> bytes:
@@ -62,9 +62,9 @@ def _answer(axes: "Axes", trajectory: Trajectory, placed: list[tuple[int, int, s
     pivots = set(trajectory.pivots())
     for position, (column, line, shown) in enumerate(placed):
         colour = colormaps["RdYlGn"](0.15 + 0.7 * trajectory.success[position + 1], alpha=0.6)
-        boxed = position in pivots
-        edge = {"edgecolor": INK, "linewidth": 1.6, "zorder": 3} if boxed else {"edgecolor": "none"}
-        axes.add_patch(Rectangle((column, line + 0.1), len(shown), 0.8, facecolor=colour, **edge))
+        axes.add_patch(Rectangle((column, line + 0.1), len(shown), 0.8, facecolor=colour))
+        if position in pivots:
+            axes.add_patch(Rectangle((column, line + 0.1), len(shown), 0.8, fill=False, edgecolor=INK, linewidth=1.6, zorder=3))
         for place, character in enumerate(shown, start=column):  # one by one: no font is exactly as wide as the grid
             axes.text(place + 0.5, line + 0.52, character, ha="center", va="center", family="monospace", fontsize=9, parse_math=False)
     axes.set(xlim=(-0.2, LINE + 0.2), ylim=(lines + 0.1, -0.1))
