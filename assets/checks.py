@@ -137,7 +137,7 @@ NO_HELD_OUT = Check(
     "no_held_out_question",
     "No pair is about a question that is kept for evaluation.",
     _keeps_questions_out,
-    lambda stage: stage.name.endswith("_pairs") or stage.name == "refusals",
+    lambda stage: "benchmarks" in stage.inputs and (stage.name.endswith("_pairs") or stage.name == "refusals"),
 )
 LESS_PROBABLE = Check(
     "not_only_probable",

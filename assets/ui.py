@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from assets.instance import home
+from assets.instance import open_instance
 from factory.errors import SeedmillError
 
 LOOPBACK = "127.0.0.1"
@@ -24,7 +24,8 @@ STARTUP_SECONDS, GRACE_SECONDS = 180, 15
 
 def start(workspace: Path, port: int, locations: Path) -> list[subprocess.Popen[bytes]]:
     """The webserver and the daemon, both writing to `dagster/*.log` in the workspace."""
-    folder = home(workspace)
+    open_instance(workspace).dispose()  # a new instance's tables are made here: the two would both make them, and one would fail
+    folder = workspace / "dagster"
     programs = {
         "dagster-webserver": ["-h", LOOPBACK, "-p", str(port), "-w", str(locations)],
         "dagster-daemon": ["run", "-w", str(locations)],
