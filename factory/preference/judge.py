@@ -14,7 +14,7 @@ from factory.context import Context
 from factory.preference.bias import Report, Side, summary
 from factory.preference.config import JudgeConfig
 from factory.preference.oracles import VERSIONS, answer_is_correct
-from factory.preference.questions import Examiner, draw_questions
+from factory.preference.questions import Examiner, draw_questions, fitting
 from factory.preference.records import preference_pair
 from factory.preference.responders import Answer, Panel
 from factory.preference.rubric import Case, Criterion, Judge, Judgement, RubricProgram
@@ -49,8 +49,9 @@ class Compared:
 def run(context: Context) -> None:
     """Write `pairs` (whole answers, then the refusal pairs) and the report `judge.json`."""
     config = context.section(JudgeConfig)
-    bench = JudgesBench(context, config, Examiner(load(context.inputs["tokenizer"].path)), open_judge(context, config))
-    questions = draw_questions(context, config.questions)
+    examiner = Examiner(load(context.inputs["tokenizer"].path))
+    bench = JudgesBench(context, config, examiner, open_judge(context, config))
+    questions = fitting(context, draw_questions(context, config.questions), examiner, config.max_new_tokens)
     pairs = list(bench.pairs(questions))
     refusals = list(context.inputs["refusals"].records("pairs"))
     context.keep(len(refusals))

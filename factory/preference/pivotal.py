@@ -15,7 +15,7 @@ from factory.preference.config import PivotalSearchConfig
 from factory.preference.figure import Trajectory, render
 from factory.preference.models import open_sampler
 from factory.preference.pairs import pair_record, pairs_of
-from factory.preference.questions import Examiner, draw_questions
+from factory.preference.questions import Examiner, draw_questions, fitting
 from factory.preference.rounds import Rounds
 from factory.preference.search import Branch, Draw, Pivot, Rules, explore, sample
 from factory.preference.tree import AnswerTree
@@ -45,7 +45,7 @@ def run(context: Context) -> None:
     """Write `pairs`, the report `pivots.json`, and the picture of one answer with its data."""
     config = context.section(PivotalSearchConfig)
     search = PivotalSearch(context, config)
-    questions = draw_questions(context, config.questions)
+    questions = fitting(context, draw_questions(context, config.questions), search.examiner, config.max_new_tokens)
     records: list[Record] = []
     for start in range(0, len(questions), config.questions_together):
         records.extend(search.group(questions[start : start + config.questions_together]))

@@ -5,6 +5,8 @@ Training on a held-out problem would make every later score worthless, so a bank
 
 import hashlib
 import heapq
+import json
+import sys
 from collections.abc import Iterator, Sequence
 
 from factory.context import Context
@@ -87,3 +89,19 @@ class Examiner:
     def grade(self, question: Record) -> Grade:
         """The oracle of one question."""
         return lambda answer: answer_is_correct(self.text(answer), question["answer"])
+
+
+def fitting(context: Context, questions: Sequence[Record], examiner: Examiner, new_tokens: int) -> list[Record]:
+    """The questions that leave room for an answer of `new_tokens` in every input model's context; the rest count as dropped."""
+    room = _context_length(context) - new_tokens
+    kept = [question for question in questions if len(examiner.prompt(question["text"])) <= room]
+    if len(kept) < len(questions):
+        context.drop("longer than the context", len(questions) - len(kept))
+    return kept
+
+
+def _context_length(context: Context) -> int:
+    """Positions of the shortest model among the inputs."""
+    configurations = [upstream.path / "hf" / "config.json" for upstream in context.inputs.values()]
+    lengths = [json.loads(path.read_bytes())["max_position_embeddings"] for path in configurations if path.exists()]
+    return min(lengths, default=sys.maxsize)

@@ -11,7 +11,7 @@ from factory.context import Context
 from factory.preference.config import RejectionConfig
 from factory.preference.models import open_sampler
 from factory.preference.oracles import VERSIONS
-from factory.preference.questions import Examiner, draw_questions
+from factory.preference.questions import Examiner, draw_questions, fitting
 from factory.preference.records import preference_pair
 from factory.preference.rounds import Rounds
 from factory.records import Record
@@ -28,7 +28,7 @@ def run(context: Context) -> None:
     budget = context.inputs["pivotal_pairs"].json("pivots.json")["decode_tokens"]
     examiner = Examiner(load(context.inputs["tokenizer"].path))
     rounds = Rounds(open_sampler(context, "sft_checkpoint", config.sampling), context.parts, context.seed)
-    questions = draw_questions(context, config.questions)
+    questions = fitting(context, draw_questions(context, config.questions), examiner, config.max_new_tokens)
     pairs = list(_pairs(context, config, examiner, rounds, questions, budget))
     report = {"budget": budget, "decode_tokens": rounds.usage.decode_tokens, "pairs": len(pairs)}
     context.made("pairs", len(pairs))

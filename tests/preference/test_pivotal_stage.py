@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
-from stage_bench import Bench, ScriptedModel, digests, question, rows
+from stage_bench import Bench, ScriptedModel, byte_tokenizer, digests, question, rows
 
 from factory.errors import SeedmillError
 from factory.preference import pivotal
-from factory.preference.questions import draw_questions
+from factory.preference.questions import Examiner, draw_questions, fitting
 from factory.records import new_record
 
 INPUTS = ("sft_checkpoint", "question_bank", "refusals", "benchmarks")
@@ -138,6 +138,18 @@ def test_the_same_questions_are_drawn_whatever_the_order_of_the_bank(bench: Benc
     bench.put("question_bank", "questions", QUESTIONS[::-1])
     assert draw_questions(bench.context("pivotal_pairs", INPUTS), 2) == drawn
     assert first.counts.dropped == {"not drawn": 3}
+
+
+def test_a_question_that_leaves_no_room_for_an_answer_is_dropped_and_counted(bench: Bench) -> None:
+    bench.put("question_bank", "questions", [*QUESTIONS, question("word " * 200, "8")])
+    context = bench.context("pivotal_pairs", INPUTS)
+    config = context.inputs["sft_checkpoint"].path / "hf" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"max_position_embeddings": 256}')
+    examiner = Examiner(byte_tokenizer())
+    drawn = draw_questions(context, 10)
+    assert {q["id"] for q in fitting(context, drawn, examiner, 32)} == {q["id"] for q in QUESTIONS}
+    assert context.counts.dropped == {"longer than the context": 1}
 
 
 def test_without_a_question_in_the_window_only_refusals_remain(bench: Bench, model) -> None:
