@@ -68,7 +68,7 @@ def test_the_shipped_role_grants_all_that_the_launcher_asks_and_nothing_more():
     asked = {
         (resource.group, resource.plural + (f"/{part}" if part else ""), verb)
         for kind in ("JobSet", "TrainJob")
-        for resource, part, verb in permissions(section(Path("/work"), kind=kind))
+        for resource, part, verb in permissions(section(Path("/mnt/space"), kind=kind))
     }
     seen_by_the_doctor = {("", "namespaces", "get"), ("", "persistentvolumeclaims", "get")}
     rules = [(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in role_rules()]

@@ -15,14 +15,14 @@ from factory.cluster.kubernetes_api import Object
 from factory.cluster.kubernetes_objects import WORDS, Launch, object_name, objects
 from factory.errors import SeedmillError
 
-ROOT = Path("/work/space")
+ROOT = Path("/mnt/space")
 FULL = {
     "namespace": "models",
     "service_account": "seedmill-job",
     "pull_secrets": ("registry",),
     "secrets": ("teacher", "bucket"),
     "environment": {"NCCL_SOCKET_IFNAME": "eth0"},
-    "claims": {"/work/space": "work", "/data/corpus": "corpus"},
+    "claims": {"/mnt/space": "work", "/data/corpus": "corpus"},
     "ranks_per_pod": 8,
     "gpus_per_rank": 1,
     "memory_per_rank": "1.5Gi",
@@ -126,5 +126,5 @@ def test_ranks_that_do_not_fill_their_pods_evenly_are_refused():
 
 
 def test_a_workspace_that_no_claim_holds_is_refused():
-    with pytest.raises(SeedmillError, match=r"/work/space/1 lies under none of cluster.claims \(/elsewhere\).*SEEDMILL_HOME"):
+    with pytest.raises(SeedmillError, match=r"/mnt/space/1 lies under none of cluster.claims \(/elsewhere\).*SEEDMILL_HOME"):
         made(section(ROOT, claims={"/elsewhere": "work"}))

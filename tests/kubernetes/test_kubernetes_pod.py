@@ -22,7 +22,7 @@ def environment(monkeypatch):
 
 
 def served(stopped: threading.Event) -> World:
-    world = World("/work/1/starts/x", next(ADDRESSES), 1234)
+    world = World("/mnt/1/starts/x", next(ADDRESSES), 1234)
     serve(world, stopped)
     return world
 
