@@ -91,7 +91,7 @@ class Bench:
         return self.config.lowest_success <= success <= self.config.highest_success
 
     def sampler(self) -> LocalSampler:
-        return LocalSampler.load(self.hf, self.config.sampling.dtype, self.config.sampling.slots)
+        return LocalSampler.load(self.hf, self.config.sampling)
 
 
 class Drawing:

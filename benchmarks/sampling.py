@@ -25,6 +25,7 @@ from rich.table import Table
 from transformers import GenerationConfig, Phi3Config, Phi3ForCausalLM
 
 from factory.sampling.api import SampleRequest, SamplingSettings
+from factory.sampling.config import LocalEngine
 from factory.sampling.local import LocalSampler
 
 RESULTS = Path(__file__).parent / "results" / "sampling.json"
@@ -93,7 +94,7 @@ def measure(run: Callable[[int], int], seed: int) -> dict[str, float]:
 
 def compare(folder: Path, dtype: str) -> dict[str, list[dict[str, float]]]:
     engines = {
-        "seedmill": ours(LocalSampler.load(folder, dtype), make_prompts()),
+        "seedmill": ours(LocalSampler.load(folder, LocalEngine(dtype=dtype)), make_prompts()),
         "transformers": theirs(Phi3ForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval(), make_prompts()),
     }
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in engines}

@@ -8,6 +8,7 @@ from factory.errors import SeedmillError
 from factory.graph.evaluation import BASE
 from factory.preference.questions import Examiner
 from factory.sampling.api import SampleRequest
+from factory.sampling.config import LocalEngine
 from factory.sampling.local import LocalSampler
 from factory.store.base import Store
 from factory.store.manifest import Manifest
@@ -39,7 +40,7 @@ class Chat:
             raise SeedmillError(f"{checkpoint.asset} is no checkpoint with a tokenizer; name one, such as judged_dpo_checkpoint")
         folder = store.outputs(checkpoint, only=(name,)) / name
         examiner = Examiner(load(store.outputs(tokenizer)))
-        return cls(LocalSampler.load(folder, slots=1), examiner, checkpoint.asset in BASE, temperature, max_new_tokens)
+        return cls(LocalSampler.load(folder, LocalEngine(slots=1)), examiner, checkpoint.asset in BASE, temperature, max_new_tokens)
 
     def ask(self, question: str) -> str:
         """The answer to a question, given the conversation so far. Each question has a seed of its own, so a session can be repeated."""

@@ -27,7 +27,7 @@ def _server(source: Input, engine: ServerEngine, tokenizer: Tokenizer) -> Sample
 def _local(source: Input, engine: LocalEngine, tokenizer: Tokenizer, positions: int | None) -> Sampler:
     from factory.sampling.local import LocalSampler
 
-    sampler = LocalSampler.load(source.file("hf"), engine.dtype, engine.slots, positions)
+    sampler = LocalSampler.load(source.file("hf"), engine, positions)
     if sampler.model.shape.vocab != tokenizer.vocab_size:
         raise SeedmillError(
             f"{source.asset} {source.version} has {sampler.model.shape.vocab} embeddings but the tokenizer {tokenizer.vocab_size} ids: "

@@ -31,14 +31,19 @@ class Sizes:
     kv_heads: int
     head_dim: int
     dtype: torch.dtype
+    device: torch.device
 
     def zeros(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys [layers, rows, kv_heads, head_dim, length] and values [layers, rows, kv_heads, length, head_dim].
 
         Zeros, since even what a mask hides must be finite.
         """
-        keys = torch.zeros(self.layers, rows, self.kv_heads, self.head_dim, length, dtype=self.dtype)
-        return keys, torch.zeros(self.layers, rows, self.kv_heads, length, self.head_dim, dtype=self.dtype)
+        keys, values = (self.layers, rows, self.kv_heads, self.head_dim, length), (self.layers, rows, self.kv_heads, length, self.head_dim)
+        return torch.zeros(keys, dtype=self.dtype, device=self.device), torch.zeros(values, dtype=self.dtype, device=self.device)
+
+    def put(self, numbers: np.ndarray) -> torch.Tensor:
+        """Numbers of the host where the caches are."""
+        return torch.from_numpy(numbers).to(self.device)
 
 
 class SharedPrompts:
@@ -87,7 +92,7 @@ class SharedPrompts:
         groups = np.flatnonzero(self.left)
         new_group, new_slot = np.zeros(len(self.left), dtype=np.int64), np.zeros(len(self.place), dtype=np.int64)
         new_group[groups], new_slot[slots] = np.arange(len(groups)), np.arange(len(slots))
-        place, where = self.place[slots], torch.from_numpy(groups)
+        place, where = self.place[slots], self.sizes.put(groups)
         self.place = new_group[place // self.rows] * self.rows + place % self.rows
         self.slot, self.left = new_slot[self.slot[groups]], self.left[groups]
         length = min(whole_steps(length), self.length)
@@ -123,8 +128,8 @@ class SharedPrompts:
         heads = np.arange(self.sizes.kv_heads)
         slots = self.slot[:, None, :] * self.sizes.kv_heads + heads[:, None]
         places = (self.place // self.rows)[:, None] * self.sizes.kv_heads + heads
-        self._slots = torch.from_numpy(slots.reshape(-1))
-        self._places = torch.from_numpy((places * self.rows + (self.place % self.rows)[:, None]).reshape(-1))
+        self._slots = self.sizes.put(slots.reshape(-1))
+        self._places = self.sizes.put((places * self.rows + (self.place % self.rows)[:, None]).reshape(-1))
 
 
 class OwnTokens:
@@ -136,7 +141,7 @@ class OwnTokens:
 
     def __init__(self, sizes: Sizes, slots: int, longest: int) -> None:
         self.keys, self.values = sizes.zeros(slots, STEP)
-        self.mask = torch.full((slots, STEP), HIDDEN, dtype=sizes.dtype)
+        self.mask = torch.full((slots, STEP), HIDDEN, dtype=sizes.dtype, device=sizes.device)
         self.column = -1
         self._longest = whole_steps(longest)
 
@@ -185,7 +190,7 @@ class Cache:
     ) -> None:
         """Let slots continue the first `lengths` tokens of prompts; see `SharedPrompts.admit`."""
         self.prompts.admit(slots.tolist(), prompts, first, keys, values)
-        self.own.admit(torch.from_numpy(slots))
+        self.own.admit(self.sizes.put(slots))
         self.prompt_lengths[slots] = lengths
         self._prompt_mask = None
 
@@ -198,15 +203,15 @@ class Cache:
         """Keep only `slots`, in that order, none of which has drawn more than `age` tokens."""
         self.prompt_lengths = self.prompt_lengths[slots]
         self.prompts.compact(slots, int(self.prompt_lengths.max(initial=0)))
-        self.own.compact(torch.from_numpy(slots), age)
+        self.own.compact(self.sizes.put(slots), age)
         self._prompt_mask = None
 
     def advance(self) -> None:
         """Make room for one more token of every slot; once before the layers of each step."""
         self.own.advance()
         if self._prompt_mask is None:
-            unseen = torch.arange(self.prompts.length) >= torch.from_numpy(self.prompt_lengths)[:, None]
-            self._prompt_mask = torch.zeros(unseen.shape, dtype=self.sizes.dtype).masked_fill_(unseen, HIDDEN)
+            unseen = self.sizes.put(np.arange(self.prompts.length) >= self.prompt_lengths[:, None])
+            self._prompt_mask = torch.zeros_like(unseen, dtype=self.sizes.dtype).masked_fill_(unseen, HIDDEN)
         self._mask = torch.cat((self._prompt_mask, self.own.mask), -1)[:, None]
 
     def attend(self, layer: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -13,13 +13,15 @@ from factory.settings import Section
 
 
 class LocalEngine(Section):
-    """PyTorch in the job's own process. All values can change the last bits of a log-probability, so they belong to the recipe."""
+    """PyTorch in the job's own process. All values can change the last bits of a log-probability, so they belong to the identity."""
 
     engine: Literal["local"] = Field(default="local", exclude=True)
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """The type of weights and of matrix products; logits and softmax are always float32."""
     slots: int = Field(default=256, ge=1, le=65_536)
     """How many sequences decode side by side."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """Where: `gpu` is the first that the job sees."""
 
 
 class ServerAddress(Section):

@@ -62,7 +62,7 @@ def pick(chances: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, to
     total = cumulative[:, -1:]
     wanted = uniform[:, None] * total
     block = torch.searchsorted(cumulative, wanted, right=True)
-    inside = blocks[torch.arange(len(blocks)), block[:, 0]].cumsum(-1)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, BLOCK))[:, 0].cumsum(-1)
     rest = wanted - (cumulative.gather(1, block) - sums.gather(1, block))
     rest = torch.minimum(rest.clamp_(min=0), inside[:, -1:] * (1 - 2**-24))
     return (block * BLOCK + torch.searchsorted(inside, rest, right=True))[:, 0], total[:, 0]
@@ -71,9 +71,15 @@ def pick(chances: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, to
 def keep_nucleus(chances: torch.Tensor, top_p: float) -> None:
     """Set to zero, in place, what lies outside the smallest set of likeliest tokens with total chance `top_p` or more.
 
-    Ties at the edge all stay. Holtzman et al., The curious case of neural text degeneration, 2020. NumPy's sort of values
-    alone is several times faster than torch's, which also sorts indices.
+    Ties at the edge all stay. Holtzman et al., The curious case of neural text degeneration, 2020.
     """
-    falling = torch.from_numpy(np.sort(chances.numpy(), axis=-1)[:, ::-1].copy())
+    falling = _falling(chances)
     last = (falling.cumsum(-1) < top_p).sum(-1, keepdim=True).clamp_(max=chances.shape[-1] - 1)
     chances[chances < falling.gather(1, last)] = 0.0
+
+
+def _falling(chances: torch.Tensor) -> torch.Tensor:
+    if chances.device.type != "cpu":
+        return chances.sort(dim=-1, descending=True).values
+    # On a CPU, NumPy's sort of values alone is several times faster than torch's, which also sorts indices.
+    return torch.from_numpy(np.sort(chances.numpy(), axis=-1)[:, ::-1].copy())

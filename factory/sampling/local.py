@@ -1,8 +1,9 @@
-"""The local engine: continuous batching on the CPU with every distinct prompt computed once.
+"""The local engine: continuous batching on a CPU or one GPU, with every distinct prompt computed once.
 
 Sequences decode side by side in slots. When one ends, the next takes its slot, so short answers do not wait for long ones;
 when no more wait, the slots are compacted. Prompts are computed in chunks of like length just before they are needed, and
-their keys and values are read by all slots that continue them.
+their keys and values are read by all slots that continue them. Who sits where is kept on the host, in NumPy; weights, keys, values
+and logits stay on the device, so one step moves two small vectors each way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,22 @@ import torch
 from factory.errors import SeedmillError
 from factory.sampling.api import Completion, SampleRequest, SamplingSettings, Usage
 from factory.sampling.cache import Cache, Sizes, whole_steps
+from factory.sampling.config import LocalEngine
 from factory.sampling.draw import draw, streams, uniforms
 from factory.sampling.model import Phi3
 from factory.sampling.plan import Job, Tokens, chunks, padded, plan
 
 COMPACT_BELOW = 0.9
 MOST_ROWS = 16
+
+
+def find(device: Literal["cpu", "gpu"]) -> torch.device:
+    """The device that a recipe means; raises when it is a GPU and torch sees none."""
+    if device == "gpu" and not torch.cuda.is_available():
+        raise SeedmillError(
+            "sampling.device is gpu, but torch sees no GPU here: launch the stage where one is granted (docs/clusters.md), or set it to cpu"
+        )
+    return torch.device("cuda" if device == "gpu" else "cpu")
 
 
 class LocalSampler:
@@ -33,14 +44,13 @@ class LocalSampler:
         self.usage = Usage()
 
     @classmethod
-    def load(
-        cls, hf_folder: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16", slots: int = 256, positions: int | None = None
-    ) -> "LocalSampler":
-        """Open a Hugging Face folder (config.json and model.safetensors of a phi3 model).
+    def load(cls, hf_folder: Path, engine: LocalEngine | None = None, positions: int | None = None) -> "LocalSampler":
+        """Open a Hugging Face folder (config.json and model.safetensors of a phi3 model); raises when the device is not there.
 
         `positions`, where given, raises the limit of the configuration: to see what a model does past its training length.
         """
-        return cls(Phi3.load(Path(hf_folder), getattr(torch, dtype), positions), slots)
+        engine = engine or LocalEngine()
+        return cls(Phi3.load(Path(hf_folder), getattr(torch, engine.dtype), find(engine.device), positions), engine.slots)
 
     @torch.inference_mode()
     def sample(self, requests: Sequence[SampleRequest], settings: SamplingSettings, seed: int) -> list[list[Completion]]:
@@ -64,7 +74,7 @@ class LocalSampler:
             rows = [sequences[order[number]] for number in chunk]
             hidden, _, _ = self.prefill(rows)
             logits = self.model.logits(hidden).div_(temperature)[:, :-1]
-            targets = padded(rows)[:, 1:, None]
+            targets = padded(rows)[:, 1:, None].to(logits.device)
             values = (logits.gather(-1, targets) - logits.logsumexp(-1, keepdim=True))[..., 0].tolist()
             for number, row, value in zip(chunk, rows, values, strict=True):
                 found[order[number]] = tuple(value[: len(row) - 1])
@@ -73,7 +83,7 @@ class LocalSampler:
     def prefill(self, rows: Sequence[Tokens]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Run whole prompts; see `Phi3.prefill`."""
         self.usage.prefill_tokens += sum(map(len, rows))
-        return self.model.prefill(padded(rows))
+        return self.model.prefill(padded(rows).to(self.model.device))
 
     def _check(self, prompt: Tokens, new: int) -> None:
         if not prompt:
@@ -109,11 +119,11 @@ class _Round:
         self.upcoming = chunks(prompts)
         self.chunk: _Chunk | None = None
         shape, size = sampler.model.shape, min(sampler.slots, whole_steps(len(jobs)))
-        sizes = Sizes(shape.layers, shape.kv_heads, shape.head_dim, sampler.model.dtype)
+        sizes = Sizes(shape.layers, shape.kv_heads, shape.head_dim, sampler.model.dtype, sampler.model.device)
         self.cache = Cache(sizes, slots=size, rows=min(MOST_ROWS, -(-len(jobs) // max(1, len(prompts)))), longest=settings.max_new_tokens)
         self.stops = np.zeros(shape.vocab, dtype=bool)
         self.stops[[token for token in settings.stop if token < shape.vocab]] = True
-        self.logits = torch.zeros(size, shape.vocab)
+        self.logits = torch.zeros(size, shape.vocab, device=sizes.device)
         self.tokens = np.zeros((size, settings.max_new_tokens), dtype=np.int64)
         self.log_probs = np.zeros((size, settings.max_new_tokens), dtype=np.float32)
         self.lengths = np.zeros(size, dtype=np.int64)  # of what was drawn
@@ -127,14 +137,18 @@ class _Round:
             self._compact()
             if not self.owner.size:
                 return
-            drawn, log_probs = draw(self.logits, self.settings, uniforms(self.keys, self.lengths))
-            rows = np.arange(len(self.owner))
-            self.tokens[rows, self.lengths], self.log_probs[rows, self.lengths] = drawn.numpy(), log_probs.numpy()
-            positions = torch.from_numpy(self.cache.prompt_lengths + self.lengths)
+            drawn, positions = self._draw(), self.cache.prompt_lengths + self.lengths
             self.lengths += self.owner >= 0
-            yield from self._finish(self.stops[drawn.numpy()])
+            yield from self._finish(self.stops[drawn.cpu().numpy()])
             if self.waiting < len(self.jobs) or (self.owner >= 0).any():
-                self.logits = self.sampler.model.decode(drawn, positions, self.cache)
+                self.logits = self.sampler.model.decode(drawn, self.cache.sizes.put(positions), self.cache)
+
+    def _draw(self) -> torch.Tensor:
+        uniform = uniforms(self.keys, self.lengths).to(self.logits.device)
+        drawn, log_probs = draw(self.logits, self.settings, uniform)
+        rows = np.arange(len(self.owner))
+        self.tokens[rows, self.lengths], self.log_probs[rows, self.lengths] = drawn.cpu().numpy(), log_probs.cpu().numpy()
+        return drawn
 
     def _finish(self, stopped: np.ndarray) -> Iterator[tuple[Job, Completion]]:
         active = self.owner >= 0
@@ -165,7 +179,7 @@ class _Round:
     def _enter(self, slots: np.ndarray, jobs: list[Job], chunk: _Chunk) -> None:
         rows, lengths = [job.prompt - chunk.first for job in jobs], np.array([job.length for job in jobs])
         self.cache.admit(slots, [job.prompt for job in jobs], lengths, chunk.first, chunk.keys, chunk.values)
-        self.logits[torch.from_numpy(slots)] = self.sampler.model.logits(chunk.hidden[rows, lengths - 1])
+        self.logits[self.cache.sizes.put(slots)] = self.sampler.model.logits(chunk.hidden[rows, lengths - 1])
         self.owner[slots] = np.arange(self.waiting, self.waiting + len(jobs))
         requests, samples = (np.array([getattr(job, name) for job in jobs]) for name in ("request", "sample"))
         self.keys[slots] = streams(self.seed, requests, samples)
@@ -178,6 +192,6 @@ class _Round:
             return
         kept = np.argsort(self.owner < 0, kind="stable")[:size]
         self.cache.compact(kept, int(self.lengths.max()))
-        self.logits = self.logits[torch.from_numpy(kept)]
+        self.logits = self.logits[self.cache.sizes.put(kept)]
         for name in ("tokens", "log_probs", "lengths", "keys", "owner"):
             setattr(self, name, getattr(self, name)[kept])

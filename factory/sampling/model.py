@@ -103,22 +103,28 @@ class Phi3:
         head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
         self.head = fold(weights["model.norm.weight"], head, dtype)
         self.layers = [_layer(shape, weights, f"model.layers.{number}.", dtype) for number in range(shape.layers)]
-        self.cos, self.sin = _rotations(shape, dtype)
+        self.cos, self.sin = (table.to(self.device, dtype) for table in _rotations(shape))
 
     @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype, positions: int | None = None) -> "Phi3":
-        """Read `config.json` and `model.safetensors`, cast to `dtype`; `positions` raises the longest sequence."""
+    def load(cls, folder: Path, dtype: torch.dtype, device: torch.device, positions: int | None = None) -> "Phi3":
+        """Read `config.json` and `model.safetensors`, cast to `dtype`, onto `device`; `positions` raises the longest sequence."""
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).exists():
                 raise SeedmillError(f"{folder} holds no {name}: a checkpoint's `hf` folder is needed")
         shape = Shape.of(json.loads((folder / "config.json").read_text(encoding="utf-8")), folder)
         shape = replace(shape, positions=max(shape.positions, positions or 0))
-        return cls(shape, load_file(folder / "model.safetensors"), dtype)
+        weights = load_file(folder / "model.safetensors")
+        return cls(shape, {name: weight.to(device) for name, weight in weights.items()}, dtype)
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights and of all matrix products."""
         return self.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.device
 
     def prefill(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Run whole sequences, [B, T] int64, padded on the right (causal, so the padding changes nothing before it).
@@ -183,17 +189,17 @@ def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.T
     return (heads * cos).addcmul_(heads.roll(heads.shape[-1] // 2, -1), sin)
 
 
-def _rotations(shape: Shape, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+def _rotations(shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines [positions, head_dim]; positions in whole steps of the cache, as prompts are padded."""
     inverse = shape.rope_base ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
     angles = torch.outer(torch.arange(whole_steps(shape.positions), dtype=torch.float32), inverse)
     cos, sin = angles.cos(), angles.sin()
-    return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+    return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
 
 
 def _layer(shape: Shape, weights: dict[str, torch.Tensor], prefix: str, dtype: torch.dtype) -> Layer:
     qkv = weights[prefix + "self_attn.qkv_proj.weight"]
-    scale = torch.ones(len(qkv), 1)
+    scale = torch.ones(len(qkv), 1, device=qkv.device)
     scale[: shape.heads * shape.head_dim] = shape.head_dim**-0.5
     return Layer(
         qkv=fold(weights[prefix + "input_layernorm.weight"], qkv * scale, dtype),

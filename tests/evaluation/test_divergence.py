@@ -11,6 +11,7 @@ from factory.errors import SeedmillError
 from factory.evaluation import checkpoint as evaluation
 from factory.evaluation.candidate import Candidate
 from factory.evaluation.divergence import divergence
+from factory.sampling.config import LocalEngine
 from factory.sampling.local import LocalSampler
 
 
@@ -20,7 +21,7 @@ def other(tokenizer, tmp_path_factory):
 
 
 def candidate(folder, tokenizer) -> Candidate:
-    return Candidate(folder.name, LocalSampler.load(folder / "hf", "float32"), tokenizer)
+    return Candidate(folder.name, LocalSampler.load(folder / "hf", LocalEngine(dtype="float32")), tokenizer)
 
 
 def exact(folders, tokenizer, prompt: tuple[int, ...]) -> float:

@@ -7,10 +7,15 @@ import torch
 
 from factory.errors import SeedmillError
 from factory.sampling.api import SampleRequest, SamplingSettings
+from factory.sampling.config import LocalEngine
 from factory.sampling.local import LocalSampler
 
 GREEDY = SamplingSettings(temperature=0, max_new_tokens=20, stop=(1,))
 SAMPLED = SamplingSettings(temperature=1.0, max_new_tokens=20, stop=(1, 2, 3, 4), forbidden=(0,))
+
+
+def opened(folder, **engine):
+    return LocalSampler.load(folder, LocalEngine(**{"dtype": "float32"} | engine))
 
 
 def prompts(count, seed=0, shortest=3, longest=30):
@@ -25,7 +30,7 @@ def full_log_probs(reference, tokens, temperature=1.0):
 
 @pytest.fixture
 def sampler(hf_folder):
-    return LocalSampler.load(hf_folder, "float32", slots=7)
+    return opened(hf_folder, slots=7)
 
 
 def test_greedy_tokens_are_the_argmax_of_full_forward_passes(sampler, reference):
@@ -77,7 +82,7 @@ def test_a_prompt_that_begins_another_costs_nothing_and_answers_as_it_would_alon
     together = sampler.sample(asked, GREEDY, seed=2)
     assert sampler.usage.prefill_tokens == 30
     for request, completions in zip(asked, together, strict=True):
-        alone = LocalSampler.load(hf_folder, "float32").sample([SampleRequest(request.prompt)], GREEDY, seed=2)[0]
+        alone = opened(hf_folder).sample([SampleRequest(request.prompt)], GREEDY, seed=2)[0]
         assert {c.tokens for c in completions} == {alone[0].tokens}
 
 
@@ -85,7 +90,7 @@ def test_a_prompt_that_begins_another_costs_nothing_and_answers_as_it_would_alon
 def test_log_probabilities_stay_right_while_slots_groups_and_columns_are_used_again(hf_folder, reference, slots):
     asked = [SampleRequest(prompt, count) for prompt, count in zip(prompts(14, seed=6), (1, 2, 9, 30, 1, 1, 17) * 2, strict=True)]
     settings = SamplingSettings(temperature=1.0, max_new_tokens=70, stop=(1, 2))
-    for request, completions in zip(asked, LocalSampler.load(hf_folder, "float32", slots).sample(asked, settings, 4), strict=True):
+    for request, completions in zip(asked, opened(hf_folder, slots=slots).sample(asked, settings, 4), strict=True):
         completion = max(completions, key=lambda completion: len(completion.tokens))
         full = full_log_probs(reference, [*request.prompt, *completion.tokens])
         expected = [full[len(request.prompt) - 1 + i, token].item() for i, token in enumerate(completion.tokens)]
@@ -101,13 +106,13 @@ def test_one_seed_gives_one_answer_and_another_seed_another(sampler):
 
 def test_samples_do_not_depend_on_the_number_of_slots(hf_folder):
     asked = [SampleRequest(prompt, 3) for prompt in prompts(9)]
-    few, many = (LocalSampler.load(hf_folder, "float32", slots).sample(asked, SAMPLED, 5) for slots in (2, 64))
+    few, many = (opened(hf_folder, slots=slots).sample(asked, SAMPLED, 5) for slots in (2, 64))
     assert [[c.tokens for c in found] for found in few] == [[c.tokens for c in found] for found in many]
 
 
 def test_bfloat16_stays_near_float32(hf_folder):
     sequences = prompts(6)
-    exact, rough = (LocalSampler.load(hf_folder, dtype).log_probs(sequences) for dtype in ("float32", "bfloat16"))
+    exact, rough = (opened(hf_folder, dtype=dtype).log_probs(sequences) for dtype in ("float32", "bfloat16"))
     gaps = [abs(a - b) for left, right in zip(exact, rough, strict=True) for a, b in zip(left, right, strict=True)]
     assert 0 < max(gaps) < 0.6
     assert sum(gaps) / len(gaps) < 0.1
@@ -137,4 +142,4 @@ def test_a_model_that_would_come_out_wrong_is_refused(hf_folder, tmp_path, chang
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(SeedmillError, match=words):
-        LocalSampler.load(folder)
+        opened(folder)

@@ -14,7 +14,7 @@ from factory.errors import SeedmillError
 from factory.release import gguf
 from factory.release.config import GgufConfig
 from factory.sampling.api import SampleRequest, SamplingSettings
-from factory.sampling.config import ServerEngine
+from factory.sampling.config import LocalEngine, ServerEngine
 from factory.sampling.local import LocalSampler
 from factory.sampling.server import ServerSampler
 from factory.tokens import vocabulary
@@ -73,7 +73,7 @@ def sampler(server_url: str, tokenizer: Tokenizer) -> ServerSampler:
 
 @pytest.fixture(scope="module")
 def local(hf_folder: Path) -> LocalSampler:
-    return LocalSampler.load(hf_folder, "float32", 8)
+    return LocalSampler.load(hf_folder, LocalEngine(dtype="float32", slots=8))
 
 
 def settings(tokenizer: Tokenizer, temperature: float, top_p: float = 1.0, new: int = 24) -> SamplingSettings:

@@ -219,4 +219,4 @@ def test_where_a_server_lies_is_no_part_of_an_artefact_s_identity_but_the_engine
     identities = [sampled("pivotal_pairs", "", "", section, ()).identity for section in (here, there, PivotalSearchConfig())]
     assert identities[0] == identities[1]
     assert identities[0]["sampling"] == {"engine": "server", "kind": "vllm", "log_probs": "raw"}
-    assert identities[2]["sampling"] == {"dtype": "bfloat16", "slots": 256}
+    assert identities[2]["sampling"] == {"dtype": "bfloat16", "slots": 256, "device": "cpu"}
