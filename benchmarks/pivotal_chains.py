@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from factory.preference.config import PivotalSearchConfig
-from factory.preference.pivotal import plant
+from factory.preference.group import plant, rules, trial
 from factory.preference.search import Branch, Draw, Rules, explore
 from factory.preference.tree import AnswerTree
-from factory.preference.verify import Tested, Trial, false_discovery_rate, power, verify
+from factory.preference.verify import Reliability, Tested, verify
 from factory.sampling.api import Completion, SampleRequest
 
 RESULTS = Path(__file__).parent / "results" / "pivotal_chains.json"
@@ -78,15 +78,12 @@ def search(chains: Sequence[Chain], config: PivotalSearchConfig, seed: int = SEE
     for tree, drawn in zip(trees.values(), answers, strict=True):
         if config.lowest_success <= sum(tree.grade(tree.root, answer) for answer in drawn) / len(drawn) <= config.highest_success:
             branches.extend(plant(tree, drawn, config.roots, lots, reuse=config.reuse))
-    rules = Rules(
-        config.samples, config.gap, config.most_samples, config.miss, propose=config.propose, prune=config.prune, reuse=config.reuse
-    )
-    list(explore(branches, rules, draw))
-    trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
-    tests = verify([pivot for branch in branches for pivot in branch.pivots], trial, draw)
+    list(explore(branches, rules(config), draw))
+    tests = verify([pivot for branch in branches for pivot in branch.pivots], trial(config), draw)
     given_up = sum(branch.given_up for branch in branches)
     tokens = list(compared(branches, owners, tests).values())
-    return Outcome(tokens, decoded[0], config.error_rate, false_discovery_rate(tests, trial), power(tests, trial, given_up))
+    errors = Reliability.of(tests, trial(config), given_up)
+    return Outcome(tokens, decoded[0], config.error_rate, errors.false_discovery_rate, errors.power)
 
 
 def tree_of(chain: Chain) -> AnswerTree:

@@ -28,12 +28,12 @@ from transformers import Phi3ForCausalLM
 
 from factory.cli.session import Session
 from factory.preference.config import PivotalSearchConfig
+from factory.preference.group import plant, rules, trial
 from factory.preference.pairs import pairs_of
-from factory.preference.pivotal import plant
 from factory.preference.questions import Examiner
-from factory.preference.search import Branch, Rules, explore, sample
+from factory.preference.search import Branch, explore, sample
 from factory.preference.tree import AnswerTree, Node
-from factory.preference.verify import Trial, verify
+from factory.preference.verify import verify
 from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
 from factory.sampling.local import LocalSampler
@@ -123,12 +123,8 @@ def ours(bench: Bench) -> Run:
         if bench.in_window(sum(tree.grade(tree.root, answer) for answer in completions) / len(completions)):
             number_of[id(tree)] = number
             branches.extend(plant(tree, completions, config.roots, lots, reuse=config.reuse))
-    rules = Rules(
-        config.samples, config.gap, config.most_samples, config.miss, propose=config.propose, prune=config.prune, reuse=config.reuse
-    )
-    list(explore(branches, rules, draw))
-    trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
-    found = pairs_of(verify([pivot for branch in branches for pivot in branch.pivots], trial, draw), config.gap)
+    list(explore(branches, rules(config), draw))
+    found = pairs_of(verify([pivot for branch in branches for pivot in branch.pivots], trial(config), draw), config.gap)
     spent = (time.perf_counter() - wall, time.process_time() - cpu)
     pairs = [
         Pair(number_of[id(p.test.pivot.tree)], p.test.before.prefix, p.test.pivot.token, p.chosen.token, p.rejected.token) for p in found

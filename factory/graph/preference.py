@@ -22,7 +22,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             "factory.preference.refusals:run",
             preference.refusals,
             ("tokenizer", "midtrained_checkpoint", "benchmarks"),
-            code_version=2,
+            code_version=3,
         ),
         sampled(
             "pivotal_pairs",
@@ -30,7 +30,8 @@ def stages(recipe: Recipe) -> list[Stage]:
             "factory.preference.pivotal:run",
             preference.pivotal,
             ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
-            code_version=4,
+            code_version=5,
+            processes=preference.pivotal.workers,
         ),
         judged("judged_pairs", "Whole answers of several responders", recipe, preference.judge),
     ]
@@ -53,8 +54,9 @@ def sampled(
     inputs: tuple[str, ...],
     group: str = "preference",
     code_version: int = 1,
+    processes: int = 1,
 ) -> Stage:
-    """A stage that samples a model in a process of its own."""
+    """A stage that samples a model in a process of its own, or in several."""
     return Stage(
         name=name,
         group=group,
@@ -65,5 +67,6 @@ def sampled(
         code_version=code_version + SAMPLER,
         kinds=("pytorch", "parquet"),
         process=True,
-        places=frozenset({"sampling.address"}),
+        processes=processes,
+        places=frozenset({"sampling.address", "workers"}),
     )

@@ -40,7 +40,7 @@ class Stage:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The section as the identity hashes it: without `places`, the fields (dotted names) that say where something lies."""
+        """The section as the identity hashes it: without `places`, the fields (dotted names) that say where something lies or is done."""
         settings = self.settings
         for place in self.places:
             *path, name = place.split(".")

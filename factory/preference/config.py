@@ -6,11 +6,14 @@ that a recipe can say what was done.
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from factory.preference.domains import DOMAINS
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 from factory.synthesis.config import TeacherIdentity
+
+MOST_WORKERS = 64
 
 
 class SamplingSection(Section):
@@ -40,6 +43,10 @@ class PivotalSearchConfig(QuestionWindow):
     """Pivotal token search (paper, section 4.3)."""
 
     questions_together: int = Field(default=1000, ge=1, description="questions searched side by side: bounds memory, fills batches")
+    workers: int = Field(default=1, ge=1, le=MOST_WORKERS, description="processes that divide the groups of questions; changes no result")
+    quotas: dict[str, int] = Field(
+        default={}, description="most pairs of a domain, such as {math: 76552, unknown + safety: 3000}; any number where none is named"
+    )
     roots: int = Field(default=2, ge=1, description="sampled answers of each kept question that are searched")
     samples: int = Field(default=8, ge=2, description="rollouts at either end of a piece of an answer before anything is decided about it")
     most_samples: int = Field(default=16, ge=2, description="rollouts at either end of a piece that is in doubt")
@@ -60,6 +67,14 @@ class PivotalSearchConfig(QuestionWindow):
         default=32, ge=2, description="fresh rollouts at its last look: pivots in doubt even then are dropped"
     )
     figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
+
+    @field_validator("quotas")
+    @classmethod
+    def _no_quota_is_negative(cls, quotas: dict[str, int]) -> dict[str, int]:
+        unknown = sorted(set(quotas) - DOMAINS)
+        if unknown or min(quotas.values(), default=0) < 0:
+            raise ValueError(f"quotas {quotas}: give numbers from 0 for some of the domains {sorted(DOMAINS)}")
+        return quotas
 
     @model_validator(mode="after")
     def _samples_only_grow(self) -> Self:

@@ -37,11 +37,6 @@ class TokenPair:
     chosen: Side
     rejected: Side
 
-    @property
-    def prefers_probable(self) -> bool:
-        """Whether the model already gives the chosen token the greater chance."""
-        return self.chosen.log_prob >= self.rejected.log_prob
-
 
 def pair_of(test: Tested, gap: float) -> TokenPair | None:
     """The pair that a verified pivot makes with the best (or worst) other token seen in its place; None where none differs enough.

@@ -1,192 +1,188 @@
 """The stage `pivotal_pairs`: preference pairs of single tokens, found by pivotal token search.
 
-Questions are searched in groups; a group's pending estimates are drawn together, and every such round is committed whole
-(see `rounds`). The report says what the search cost and how far its pairs can be trusted.
+The drawn questions are cut into groups, which the stage's ranks divide among them; the first rank puts together what was found.
+The report says what the search cost and how far its pairs can be trusted.
 """
 
-import random
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from factory.context import Context
-from factory.preference.config import PivotalSearchConfig
+from factory.digest import canonical_json
+from factory.preference.config import MOST_WORKERS, PivotalSearchConfig
+from factory.preference.domains import domain_of
 from factory.preference.figure import Trajectory, render
-from factory.preference.models import open_sampler
-from factory.preference.pairs import pair_record, pairs_of
-from factory.preference.questions import Examiner, draw_questions, fitting
+from factory.preference.group import Answer, Found, GroupSearch, Searcher
+from factory.preference.questions import draw_questions, fitting
 from factory.preference.rounds import Rounds
-from factory.preference.search import Branch, Draw, Pivot, Rules, explore, sample
+from factory.preference.search import sample
 from factory.preference.tree import AnswerTree
-from factory.preference.verify import Tested, Trial, false_discovery_rate, power, verify
+from factory.preference.verify import Reliability
 from factory.records import Record
-from factory.sampling.api import Completion, SampleRequest
+from factory.sampling.api import Completion
 from factory.schemas import PAIR
-from factory.tokens.tokenizer import load
+from factory.shares import Shares
 
-
-@dataclass
-class Report:
-    """What the search found, for `pivots.json`."""
-
-    questions: int = 0
-    kept_questions: int = 0
-    searched_answers: int = 0
-    pivots: int = 0
-    failed_verification: int = 0
-    unpaired_or_repeated_pivots: int = 0
-    pairs: int = 0
-    prefers_probable: int = 0
-    pairs_by_domain: Counter[str] = field(default_factory=Counter)
+COUNTED = (
+    "questions", "kept_questions", "searched_answers", "pivots", "failed_verification", "unpaired_or_repeated_pivots",
+    "prefill_tokens", "decode_tokens", "rounds",
+)  # fmt: skip
+"""The sums of `pivots.json`, also where nothing was found."""
+LOOK_BACK = MOST_WORKERS
+"""A group knows which quotas the groups up to this many before it have filled: ranks need not wait for each other's last ones."""
 
 
 def run(context: Context) -> None:
     """Write `pairs`, the report `pivots.json`, and the picture of one answer with its data."""
     config = context.section(PivotalSearchConfig)
-    search = PivotalSearch(context, config)
-    questions = fitting(context, draw_questions(context, config.questions), search.examiner, config.max_new_tokens)
-    records: list[Record] = []
-    for start in range(0, len(questions), config.questions_together):
-        records.extend(search.group(questions[start : start + config.questions_together]))
-        context.log(f"{min(start + config.questions_together, len(questions))} of {len(questions)} questions, {len(records)} pairs")
+    searcher = Searcher(context, config)
+    questions = fitting(context, draw_questions(context, config.questions), searcher.examiner, config.max_new_tokens)
+    size = config.questions_together
+    groups = Groups(searcher, [questions[start : start + size] for start in range(0, len(questions), size)])
+    groups.search_own()
+    if groups.shares.leads:
+        write(searcher, list(groups.found(len(groups.questions))))
+
+
+class Groups:
+    """The groups of questions: this rank's own, and what any rank has found."""
+
+    def __init__(self, searcher: Searcher, questions: Sequence[Sequence[Record]]) -> None:
+        self.searcher, self.questions = searcher, questions
+        self.shares = Shares.of_this_rank(searcher.context.parts, "group")
+
+    def search_own(self) -> None:
+        """Search what falls to this rank and is not yet found."""
+        for number in self.shares.own(len(self.questions)):
+            if self.shares.find(number, partial(self._read, number)) is None:
+                found = self._search(number)
+                self.shares.commit(number, found.model_dump_json().encode())
+                self.searcher.context.log(f"group {number + 1} of {len(self.questions)}: {len(found.pairs)} pairs")
+
+    def found(self, end: int) -> Iterator[Found]:
+        """What the groups before number `end` found, in order, as soon as it is there."""
+        return (self.shares.wait(number, partial(self._read, number)) for number in range(end))
+
+    def _search(self, number: int) -> Found:
+        filled = filled_quotas(self.searcher.config.quotas, self.found(number - LOOK_BACK + 1))
+        asked = [question for question in self.questions[number] if domain_of(question["family"]) not in filled]
+        found = GroupSearch(self.searcher, number, self._asked(number), partial(self._progress, number)).run(asked)
+        if len(asked) < len(self.questions[number]):
+            found.dropped["domain filled"] = len(self.questions[number]) - len(asked)
+        return found
+
+    def _progress(self, number: int, share: float) -> None:
+        """Of the first rank's own questions: the others have as many."""
+        if self.shares.leads:
+            own = self.shares.own(len(self.questions))
+            before = sum(len(self.questions[other]) for other in own if other < number)
+            total = sum(len(self.questions[other]) for other in own)
+            self.searcher.context.progress(before + share * len(self.questions[number]), total, "questions")
+
+    def _read(self, number: int, path: Path) -> Found | None:
+        found = Found.model_validate_json(path.read_bytes())
+        return found if found.asked == self._asked(number) else None
+
+    def _asked(self, number: int) -> str:
+        """What a group's part answers: the settings and the questions."""
+        settings = self.searcher.config.model_dump(mode="json", exclude={"sampling", "workers"})
+        asked = [settings, [question["id"] for question in self.questions[number]]]
+        return hashlib.sha256(canonical_json(asked)).hexdigest()
+
+
+def filled_quotas(quotas: Mapping[str, int], found: Iterable[Found]) -> set[str]:
+    """The domains of which enough pairs are found."""
+    pairs = Counter(pair["domain"] for one in found for pair in one.pairs) if quotas else Counter()
+    return {domain for domain, most in quotas.items() if pairs[domain] >= most}
+
+
+def within(quotas: Mapping[str, int], pairs: Iterable[Record]) -> Iterator[Record]:
+    """The first pairs of each domain, as many as its quota; a domain without one has no limit."""
+    seen: Counter[str] = Counter()
+    for pair in pairs:
+        seen[pair["domain"]] += 1
+        if seen[pair["domain"]] <= quotas.get(pair["domain"], seen[pair["domain"]]):
+            yield pair
+
+
+def write(searcher: Searcher, groups: Sequence[Found]) -> None:
+    """Put together what all groups found."""
+    context, quotas = searcher.context, searcher.config.quotas
+    for one in groups:
+        context.keep(one.counts["kept_questions"])
+        for reason, number in one.dropped.items():
+            context.drop(reason, number)
+    unique = {pair["id"]: pair for one in groups for pair in one.pairs}
+    pairs = list(within(quotas, unique.values()))
     refusals = list(context.inputs["refusals"].records("pairs"))
-    context.keep(len(refusals))
-    unique = {record["id"]: record for record in records}
-    context.write_records("pairs", [*unique.values(), *refusals], PAIR)
-    search.write_figure()
-    search.write_report(refusals)
+    kept = list(within(quotas, refusals))
+    context.keep(len(kept))
+    if len(kept) < len(refusals):
+        context.drop("beyond the quota", len(refusals) - len(kept))
+    context.write_records("pairs", [*pairs, *kept], PAIR)
+    write_figure(searcher, groups)
+    write_report(context, groups, pairs, kept)
 
 
-class PivotalSearch:
-    """The search over groups of questions, and what it has counted so far."""
-
-    def __init__(self, context: Context, config: PivotalSearchConfig) -> None:
-        self.context = context
-        self.config = config
-        self.rules = Rules(
-            config.samples, config.gap, config.most_samples, config.miss, propose=config.propose, prune=config.prune, reuse=config.reuse
-        )
-        self.trial = Trial(config.gap, config.error_rate, config.verification_samples, config.most_verification_samples)
-        self.examiner = Examiner(load(context.inputs["tokenizer"].path))
-        self.report = Report()
-        sampler = open_sampler(context, "sft_checkpoint", config.sampling)
-        settings = self.examiner.settings(config.temperature, config.max_new_tokens)
-        self._rounds = Rounds(sampler, context.parts, context.seed)
-        self._draw: Draw = partial(self._rounds.draw, settings=settings)
-        # The picture has rounds of its own: what it samples is no cost of the search, whose budget the control gets.
-        self._draw_figure: Draw = partial(Rounds(sampler, context.parts, context.seed, "figure").draw, settings=settings)
-        self._roots = context.random("searched answers")
-        self._tests: list[Tested] = []
-        self._given_up = 0.0
-        self._shown: tuple[Record, Branch] | None = None
-
-    def group(self, questions: Sequence[Record]) -> list[Record]:
-        """The pair records of a group of questions."""
-        kept = list(self._in_window(questions))
-        by_tree = {id(branch.tree): question for question, branches in kept for branch in branches}
-        branches = [branch for _, branches in kept for branch in branches]
-        for undecided in explore(branches, self.rules, self._draw):
-            tokens = self._rounds.usage.decode_tokens
-            self.context.progress(len(branches) - undecided, len(branches), "answers", rounds=self._rounds.done, tokens=tokens)
-        for question, own in kept:
-            self._consider_for_figure(question, own)
-        self.report.searched_answers += len(branches)
-        self._given_up += sum(branch.given_up for branch in branches)
-        return self._paired([pivot for branch in branches for pivot in branch.pivots], by_tree)
-
-    def _in_window(self, questions: Sequence[Record]) -> Iterator[tuple[Record, list[Branch]]]:
-        """The questions that are neither solved nor hopeless, each with the answers to search (paper: 0.2 to 0.8)."""
-        config = self.config
-        prompts = [self.examiner.prompt(question["text"]) for question in questions]
-        answers = self._draw([SampleRequest(prompt, config.filter_samples) for prompt in prompts])
-        self.report.questions += len(questions)
-        for question, prompt, drawn in zip(questions, prompts, answers, strict=True):
-            tree = AnswerTree(prompt, self.examiner.grade(question), longest=config.max_new_tokens, stop=self.examiner.stop)
-            success = sum(tree.grade(tree.root, answer) for answer in drawn) / len(drawn)
-            if config.lowest_success <= success <= config.highest_success:
-                self.context.keep()
-                self.report.kept_questions += 1
-                yield question, plant(tree, drawn, config.roots, self._roots, reuse=config.reuse)
-            else:
-                self.context.drop("too easy" if success > config.highest_success else "too hard")
-
-    def _paired(self, pivots: Sequence[Pivot], by_tree: dict[int, Record]) -> list[Record]:
-        tests = verify(pivots, self.trial, self._draw)
-        self._tests.extend(tests)
-        pairs = pairs_of(tests, self.config.gap)
-        records = [pair_record(pair, by_tree[id(pair.test.pivot.tree)], self.examiner) for pair in pairs]
-        self.report.pivots += len(tests)
-        self.report.failed_verification += sum(not test.holds for test in tests)
-        self.report.unpaired_or_repeated_pivots += sum(bool(test.holds) for test in tests) - len(pairs)
-        self.report.pairs += len(pairs)
-        self.report.prefers_probable += sum(pair.prefers_probable for pair in pairs)
-        self.report.pairs_by_domain.update(record["domain"] for record in records)
-        return records
-
-    def _consider_for_figure(self, question: Record, branches: Sequence[Branch]) -> None:
-        """Show the answer with the most pivots; the first such."""
-        for branch in branches:
-            if self._shown is None or len(branch.pivots) > len(self._shown[1].pivots):
-                self._shown = (question, branch)
-
-    def write_figure(self) -> None:
-        """Draw the estimates at every token of one answer afresh and write them as `trajectory.json` and `figure3.html`."""
-        if self._shown is None:
-            self.context.log("no question lies in the window: there is no answer to show")
-            return
-        question, branch = self._shown
-        trajectory = self._trajectory(question, branch)
-        self.context.write_json("trajectory.json", asdict(trajectory))
-        (self.context.out / "figure3.html").write_text(render(trajectory), encoding="utf-8")
-        self.context.add_file("figure3.html")
-
-    def _trajectory(self, question: Record, branch: Branch) -> Trajectory:
-        config, tokenizer = self.config, self.examiner.tokenizer
-        answer = Completion(branch.nodes[-1].prefix, branch.log_probs, stopped=True)
-        tree = AnswerTree(branch.tree.prompt, self.examiner.grade(question), longest=config.max_new_tokens, stop=self.examiner.stop)
-        nodes = tree.insert(answer)
-        sample([(tree, node, config.figure_samples) for node in nodes], self._draw_figure, reuse=True)
-        return Trajectory(
-            question=question["text"],
-            tokens=tuple(tokenizer.decode([token]) for token in answer.tokens),
-            log_probs=answer.log_probs,
-            success=tuple(node.success for node in nodes),
-            gap=config.gap,
-            samples=config.figure_samples,
-        )
-
-    def write_report(self, refusals: Sequence[Record]) -> None:
-        """Write `pivots.json` and put its numbers into the manifest."""
-        by_domain = self.report.pairs_by_domain + Counter(pair["domain"] for pair in refusals)
-        shares = {"probable_token_chosen": self.report.prefers_probable / max(1, self.report.pairs)}
-        cost = {**asdict(self._rounds.usage), "rounds": self._rounds.done}
-        report = {**vars(self.report), "pairs_by_domain": dict(sorted(by_domain.items())), **shares, **self._errors(), **cost}
-        self.context.made("pairs", self.report.pairs)
-        self.context.metrics.update(report)
-        self.context.write_json("pivots.json", report)
-
-    def _errors(self) -> dict[str, float | None]:
-        """The stated error rate beside what the verification measured."""
-        return {
-            "stated_error_rate": self.trial.error_rate,
-            "false_discovery_rate": false_discovery_rate(self._tests, self.trial),
-            "verification_power": power(self._tests, self.trial),
-            "power": power(self._tests, self.trial, self._given_up),
-        }
+def write_figure(searcher: Searcher, groups: Sequence[Found]) -> None:
+    """Draw the estimates at every token of one answer afresh and write them as `trajectory.json` and `figure3.html`."""
+    answers = [one.answer for one in groups if one.answer is not None]
+    if not answers:
+        searcher.context.log("no question lies in the window: there is no answer to show")
+        return
+    trajectory = follow(searcher, max(answers, key=lambda answer: answer.pivots))
+    searcher.context.write_json("trajectory.json", asdict(trajectory))
+    (searcher.context.out / "figure3.html").write_text(render(trajectory), encoding="utf-8")
+    searcher.context.add_file("figure3.html")
 
 
-def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:
-    """Choose the answers to search, failures and successes in turn, and count all drawn ones in the tree.
+def follow(searcher: Searcher, answer: Answer) -> Trajectory:
+    """p(success) at every token of an answer. Its rounds are its own: they are no cost of the search, whose budget the control gets."""
+    config, examiner, context = searcher.config, searcher.examiner, searcher.context
+    prompt, grade = examiner.prompt(answer.question["text"]), examiner.grade(answer.question)
+    tree = AnswerTree(prompt, grade, longest=config.max_new_tokens, stop=examiner.stop)
+    nodes = tree.insert(Completion(answer.tokens, answer.log_probs, stopped=True))
+    draw = partial(Rounds(searcher.sampler, context.parts, context.seed, "figure").draw, settings=searcher.settings)
+    sample([(tree, node, config.figure_samples) for node in nodes], draw, reuse=True)
+    return Trajectory(
+        question=answer.question["text"],
+        tokens=tuple(examiner.tokenizer.decode([token]) for token in answer.tokens),
+        log_probs=answer.log_probs,
+        success=tuple(node.success for node in nodes),
+        gap=config.gap,
+        samples=config.figure_samples,
+    )
 
-    A chosen answer passes through each of its own prefixes by choice and not by chance, so it counts at the empty prefix only.
-    """
-    order = lots.sample(range(len(drawn)), len(drawn))
-    failed = [i for i in order if not tree.grade(tree.root, drawn[i])]
-    succeeded = [i for i in order if i not in failed]
-    turns = [i for pair in zip(failed, succeeded, strict=False) for i in pair]
-    chosen = [*turns, *(i for i in order if i not in turns)][:roots]
-    branches = [Branch.of(tree, drawn[i]) for i in chosen]
-    for i, answer in enumerate(drawn):
-        tree.record(tree.root, answer, reuse=reuse and i not in chosen)
-    return branches
+
+def write_report(context: Context, groups: Sequence[Found], pairs: Sequence[Record], refusals: Sequence[Record]) -> None:
+    """Write `pivots.json` and put its numbers into the manifest."""
+    counts = sum((one.counts for one in groups), Counter[str]())
+    errors = sum((one.errors for one in groups), Reliability())
+    probable = [_prefers_probable(json.loads(pair["evidence"])) for pair in pairs]
+    report = {
+        **dict.fromkeys(COUNTED, 0),
+        **counts,
+        "pairs": len(pairs),
+        "beyond_quota": sum(len(one.pairs) for one in groups) - len(pairs),
+        "pairs_by_domain": dict(sorted(Counter(pair["domain"] for pair in [*pairs, *refusals]).items())),
+        "prefers_probable": sum(probable),
+        "probable_token_chosen": sum(probable) / max(1, len(probable)),
+        "stated_error_rate": context.section(PivotalSearchConfig).error_rate,
+        "false_discovery_rate": errors.false_discovery_rate,
+        "verification_power": errors.verification_power,
+        "power": errors.power,
+    }
+    context.made("pairs", len(pairs))
+    context.metrics.update(report)
+    context.write_json("pivots.json", report)
+
+
+def _prefers_probable(evidence: dict[str, Any]) -> bool:
+    """Whether the model already gives the chosen token the greater chance."""
+    return evidence["chosen"]["log_prob"] >= evidence["rejected"]["log_prob"]

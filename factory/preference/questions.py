@@ -17,13 +17,6 @@ from factory.records import Record
 from factory.sampling.api import SamplingSettings
 from factory.tokens.tokenizer import Tokenizer
 
-DOMAINS = {"story": "math", "list": "reasoning", "code": "code", "organic": "reasoning"}
-
-
-def domain_of(family: str) -> str:
-    """The domain under which pairs of a family of problems are counted (as in the paper's table 7)."""
-    return DOMAINS.get(family, "general")
-
 
 def draw_questions(context: Context, number: int) -> list[Record]:
     """At most `number` questions of the bank, the same ones for a seed whatever the bank's order; the rest count as dropped.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from factory.preference.questions import domain_of
+from factory.preference.domains import domain_of
 from factory.records import Record, new_record
 
 

@@ -2,6 +2,9 @@
 
 Pretraining packs knowledge in; only the model itself shows where it ends. It is asked each question several times: what it
 usually gets right it is taught to answer, what it usually gets wrong to refuse, and questions without an answer always.
+
+One kind of pair is not the paper's: what the model states on a question without an answer loses against its refusal. Pairs that
+prefer an answer to a refusal teach more than they say; without a counterweight later rounds answer what has no answer.
 """
 
 import json
@@ -9,9 +12,11 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from factory.context import Context
 from factory.errors import SeedmillError
+from factory.preference import domains
 from factory.preference.config import RefusalConfig
 from factory.preference.models import open_sampler
 from factory.preference.oracles import answer_is_correct, final_answer
@@ -25,8 +30,7 @@ from factory.schemas import CONVERSATION, PAIR, PROBLEM
 from factory.synthesis.formats import exercise, native_prompt
 from factory.tokens.tokenizer import chatml, load
 
-CREATED_BY = "refusals@1"
-DOMAIN = "unknown + safety"
+CREATED_BY = "refusals@2"
 HELD_OUT, TRAINING = "held-out", "training"
 LICENSE = "Apache-2.0"
 
@@ -38,11 +42,22 @@ class Asked:
     trivia: Trivia
     right: int
     wrong: tuple[str, ...]
+    invented: tuple[str, ...] = ()
+    """Answers to the bogus variant."""
 
     @property
     def success(self) -> float:
         """The share of right answers."""
         return self.right / (self.right + len(self.wrong))
+
+
+class Preference(NamedTuple):
+    """A pair of whole replies to a question, and why one is the better."""
+
+    question: str
+    chosen: str
+    rejected: str
+    reason: str
 
 
 def run(context: Context) -> None:
@@ -77,14 +92,15 @@ def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:
 
 
 def ask(context: Context, config: RefusalConfig, examiner: Examiner, trivia: Sequence[Trivia]) -> list[Asked]:
-    """Ask the midtrained model several times, in the format of its pretraining: it knows no chat."""
+    """Ask the midtrained model each question and its variant several times, in the format of its pretraining: it knows no chat."""
     rounds = Rounds(open_sampler(context, "midtrained_checkpoint", config.sampling), context.parts, context.seed)
     tokenizer = examiner.tokenizer
     settings = replace(examiner.settings(config.temperature, config.max_new_tokens), stop=(tokenizer.eod,))
-    requests = [SampleRequest((tokenizer.eod, *tokenizer.encode(prompt(one.question, one.knowledge))), config.samples) for one in trivia]
-    answers = rounds.draw(requests, settings)
+    prompts = [prompt(one.question, one.knowledge) for one in trivia] + [prompt(one.bogus, one.knowledge) for one in trivia]
+    requests = [SampleRequest((tokenizer.eod, *tokenizer.encode(text)), config.samples) for text in prompts]
+    answers = [[examiner.text(c.tokens) for c in drawn] for drawn in rounds.draw(requests, settings)]
     context.progress(len(trivia), len(trivia), "questions")
-    return [grade(one, [examiner.text(c.tokens) for c in drawn]) for one, drawn in zip(trivia, answers, strict=True)]
+    return [grade(one, *pair) for one, *pair in zip(trivia, answers[: len(trivia)], answers[len(trivia) :], strict=True)]
 
 
 def prompt(question: str, knowledge: bool) -> str:
@@ -94,11 +110,12 @@ def prompt(question: str, knowledge: bool) -> str:
     return "\n\n".join([*shown, native_prompt(question)])
 
 
-def grade(trivia: Trivia, answers: Sequence[str]) -> Asked:
-    """Count the right answers and keep what the wrong ones state; what follows as a next exercise does not count."""
+def grade(trivia: Trivia, answers: Sequence[str], to_bogus: Sequence[str] = ()) -> Asked:
+    """Count the right answers and keep what the others state; what follows as a next exercise does not count."""
     own = [answer.split("Exercise.")[0] for answer in answers]
     wrong = tuple(final_answer(answer) or "" for answer in own if not answer_is_correct(answer, trivia.answer))
-    return Asked(trivia, len(own) - len(wrong), wrong)
+    invented = tuple(final_answer(answer.split("Exercise.")[0]) or "" for answer in to_bogus)
+    return Asked(trivia, len(own) - len(wrong), wrong, invented)
 
 
 def lessons(asked: Asked, usually: float, lots: random.Random) -> Iterator[tuple[str, str, str]]:
@@ -111,31 +128,38 @@ def lessons(asked: Asked, usually: float, lots: random.Random) -> Iterator[tuple
     yield one.bogus, lots.choice(BOGUS_REFUSALS).format(subject=one.subject), "bogus"
 
 
-def preferences(asked: Asked, lots: random.Random) -> Iterator[tuple[str, str, str]]:
-    """What preference training shows: (chosen, rejected, reason). Both may hold for a question that is sometimes answered."""
-    refusal = lots.choice(REFUSALS)
+def preferences(asked: Asked, lots: random.Random) -> Iterator[Preference]:
+    """What preference training shows. Both of the first two may hold for a question that is sometimes answered."""
+    one, refusal = asked.trivia, lots.choice(REFUSALS)
     if asked.right:
-        yield lots.choice(ANSWERS).format(answer=asked.trivia.answer), refusal, "sometimes correct"
-    guesses = Counter(guess for guess in asked.wrong if guess and "\ufffd" not in guess)
-    if guesses and asked.trivia.knowledge:
-        yield refusal, lots.choice(ANSWERS).format(answer=guesses.most_common(1)[0][0]), "sometimes wrong"
+        yield Preference(one.question, lots.choice(ANSWERS).format(answer=one.answer), refusal, "sometimes correct")
+    if one.knowledge and (guess := _usual(asked.wrong)):
+        yield Preference(one.question, refusal, lots.choice(ANSWERS).format(answer=guess), "sometimes wrong")
+    if guess := _usual(asked.invented):
+        told = lots.choice(BOGUS_REFUSALS).format(subject=one.subject)
+        yield Preference(one.bogus, told, lots.choice(ANSWERS).format(answer=guess), "bogus")
+
+
+def _usual(guesses: Sequence[str]) -> str:
+    readable = Counter(guess for guess in guesses if guess and "\ufffd" not in guess)
+    return readable.most_common(1)[0][0] if readable else ""
 
 
 def _pairs(asked: Asked, tokens: int, examiner: Examiner, lots: random.Random) -> Iterator[Record]:
     """The preferences in token ids, cut after the first `tokens` of each reply (paper: five)."""
     tokenizer, one = examiner.tokenizer, asked.trivia
-    question = _question_record(one.question, one.answer, "answerable", TRAINING)
-    for chosen, rejected, reason in preferences(asked, lots):
+    records = {record["text"]: record for record in question_records(one, TRAINING)}
+    for question, chosen, rejected, reason in preferences(asked, lots):
         yield preference_pair(
-            question,
+            records[question],
             kind="refusal_pair",
             created_by=CREATED_BY,
-            text=f"{one.question}\n+ {chosen}\n- {rejected}",
-            prompt=examiner.prompt(one.question),
+            text=f"{question}\n+ {chosen}\n- {rejected}",
+            prompt=examiner.prompt(question),
             chosen=[*tokenizer.encode(chosen), tokenizer.im_end][:tokens],
             rejected=[*tokenizer.encode(rejected), tokenizer.im_end][:tokens],
             evidence=json.dumps({"reason": reason, "right": asked.right, "samples": asked.right + len(asked.wrong)}),
-            domain=DOMAIN,
+            domain=domains.REFUSAL,
         )
 
 

@@ -8,7 +8,7 @@ on a pivot without hope are better spent on other questions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from math import ceil, exp, sqrt
 from statistics import NormalDist
 
@@ -120,14 +120,44 @@ def _distinct(pivots: Iterable[Pivot]) -> Iterator[Tested]:
             yield Tested(pivot, tree, before, after)
 
 
-def false_discovery_rate(tests: Sequence[Tested], trial: Trial) -> float | None:
-    """The share of the verified pivots that is expected to be false, by their posteriors; None where there is none."""
-    held = [1 - test.change.chance_above(trial.null) for test in tests if test.holds]
-    return sum(held) / len(held) if held else None
+@dataclass(frozen=True)
+class Reliability:
+    """Sums over tested pivots, of which the expected rates of errors are made; those of several searches add up."""
 
+    held: int = 0
+    held_but_false: float = 0.0
+    held_and_true: float = 0.0
+    tested_and_true: float = 0.0
+    given_up: float = 0.0
+    """The pivots that the search itself dropped, by its own expectation."""
 
-def power(tests: Sequence[Tested], trial: Trial, given_up: float = 0.0) -> float | None:
-    """The expected share of the true pivots that were verified, among those tested and the `given_up` that the search dropped."""
-    chances = {id(test): test.change.chance_above(trial.gap) for test in tests}
-    everything = sum(chances.values()) + given_up
-    return sum(chances[id(test)] for test in tests if test.holds) / everything if everything else None
+    @classmethod
+    def of(cls, tests: Sequence[Tested], trial: Trial, given_up: float = 0.0) -> "Reliability":
+        """By the posteriors of the fresh samples; true means a change of the gap or more, false one of the null or less."""
+        held = [test.change for test in tests if test.holds]
+        return cls(
+            held=len(held),
+            held_but_false=sum(1 - change.chance_above(trial.null) for change in held),
+            held_and_true=sum(change.chance_above(trial.gap) for change in held),
+            tested_and_true=sum(test.change.chance_above(trial.gap) for test in tests),
+            given_up=given_up,
+        )
+
+    def __add__(self, other: "Reliability") -> "Reliability":
+        return Reliability(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def false_discovery_rate(self) -> float | None:
+        """The share of the verified pivots that is expected to be false; None where there is none."""
+        return self.held_but_false / self.held if self.held else None
+
+    @property
+    def verification_power(self) -> float | None:
+        """The expected share of the true pivots among the tested that were verified; None where none is expected."""
+        return self.held_and_true / self.tested_and_true if self.tested_and_true else None
+
+    @property
+    def power(self) -> float | None:
+        """The expected share of all true pivots that were verified: of the tested and of those that the search gave up."""
+        everything = self.tested_and_true + self.given_up
+        return self.held_and_true / everything if everything else None

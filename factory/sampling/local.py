@@ -6,6 +6,7 @@ their keys and values are read by all slots that continue them. Who sits where i
 and logits stay on the device, so one step moves two small vectors each way.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,14 @@ MOST_ROWS = 16
 
 
 def find(device: Literal["cpu", "gpu"]) -> torch.device:
-    """The device that a recipe means; raises when it is a GPU and torch sees none."""
+    """The device that a recipe means, of several GPUs the one of this rank; raises when it is a GPU and torch sees none."""
     if device == "gpu" and not torch.cuda.is_available():
         raise SeedmillError(
             "sampling.device is gpu, but torch sees no GPU here: launch the stage where one is granted (docs/clusters.md), or set it to cpu"
         )
-    return torch.device("cuda" if device == "gpu" else "cpu")
+    if device == "gpu":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cpu")
 
 
 class LocalSampler:

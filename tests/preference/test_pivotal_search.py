@@ -9,8 +9,8 @@ from synthetic_world import PROMPT, RIGHT, WRONG, ExactWorld, World
 
 from factory.errors import SeedmillError
 from factory.preference.evidence import change_between
+from factory.preference.group import plant
 from factory.preference.pairs import TokenPair, pair_of, pairs_of
-from factory.preference.pivotal import plant
 from factory.preference.search import Branch, Pivot, Rules, explore, midpoint
 from factory.preference.tree import AnswerTree, Node, Tally
 from factory.preference.verify import Tested as Claimed

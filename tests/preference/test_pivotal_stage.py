@@ -5,7 +5,7 @@ import pytest
 from stage_bench import Bench, ScriptedModel, byte_tokenizer, digests, question, rows
 
 from factory.errors import SeedmillError
-from factory.preference import pivotal
+from factory.preference import group, pivotal
 from factory.preference.questions import Examiner, draw_questions, fitting
 from factory.records import new_record
 
@@ -35,7 +35,7 @@ def bench(tmp_path: Path) -> Bench:
 def model(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     def use(dies_at: int = 0) -> ScriptedModel:
         model = ScriptedModel(SCRIPT, bench.tokenizer, dies_at=dies_at)
-        monkeypatch.setattr(pivotal, "open_sampler", lambda *_: model)
+        monkeypatch.setattr(group, "open_sampler", lambda *_: model)
         return model
 
     return use

@@ -44,10 +44,18 @@ def test_what_is_neither_is_left_out_and_the_bogus_question_is_always_refused() 
 
 def test_a_question_sometimes_right_and_sometimes_wrong_gives_both_preferences() -> None:
     right, wrong = preferences(Asked(ONE, right=1, wrong=("ast", "json", "ast")), random.Random(0))
-    assert right[0].endswith("Answer: functools")
-    assert right[1] in REFUSALS
-    assert wrong[0] == right[1]
-    assert wrong[1].endswith("Answer: ast")
+    assert right.chosen.endswith("Answer: functools")
+    assert right.rejected in REFUSALS
+    assert wrong.chosen == right.rejected
+    assert wrong.rejected.endswith("Answer: ast")
+    assert {right.question, wrong.question} == {ONE.question}
+
+
+def test_what_it_states_on_a_question_without_an_answer_loses_against_the_refusal() -> None:
+    (pair,) = preferences(Asked(ONE, right=0, wrong=(), invented=("", "json", "os", "os")), random.Random(0))
+    assert (pair.question, pair.reason) == (ONE.bogus, "bogus")
+    assert pair.chosen in {form.format(subject=ONE.subject) for form in BOGUS_REFUSALS}
+    assert pair.rejected.endswith("Answer: os")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +75,11 @@ def test_only_the_last_answer_before_a_next_exercise_is_graded() -> None:
         ONE, ["Answer: functools", " So. Answer: functools.\n\nExercise. Which\nSolution. Answer: os", "Answer: ast", "functools"]
     )
     assert (asked.right, asked.wrong) == (2, ("ast", ""))
+
+
+def test_what_follows_an_invented_answer_as_a_next_exercise_is_not_it() -> None:
+    asked = grade(ONE, [], ["Answer: os\n\nExercise. Which\nSolution. Answer: ast", "nothing"])
+    assert asked.invented == ("os", "")
 
 
 def test_to_misread_a_list_teaches_no_refusal() -> None:
@@ -167,7 +180,7 @@ def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> No
     assert {pair["domain"] for pair in pairs} == {"unknown + safety"}
     assert {len(pair[side]) for pair in pairs for side in ("chosen", "rejected")} == {5}
     assert all(pair["chosen"] != pair["rejected"] for pair in pairs)
-    assert {json.loads(pair["evidence"])["reason"] for pair in pairs} == {"sometimes correct", "sometimes wrong"}
+    assert {json.loads(pair["evidence"])["reason"] for pair in pairs} == {"sometimes correct", "sometimes wrong", "bogus"}
 
 
 def test_a_benchmark_among_the_trivia_is_an_error(bench: Bench) -> None:
