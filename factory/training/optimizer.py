@@ -80,14 +80,23 @@ def guarded_step(optimizer: MegatronOptimizer, clip: float, *, usable: bool, lim
     if found_infinity or not usable or not norm < limit:
         return None
     if norm > clip:
-        clip_grads.clip_grad_by_total_norm_fp32(list(optimizer.get_parameters()), max_norm=clip, total_norm=norm)
+        clip_grads.clip_grad_by_total_norm_fp32(_parameters(optimizer), max_norm=clip, total_norm=norm)
     optimizer.step_with_ready_grads()
     return norm
 
 
+def _parameters(optimizer: MegatronOptimizer) -> list[torch.Tensor]:
+    """All that the optimiser updates; a chain of several, as Muon's, does not list them itself."""
+    return [parameter for part in _links(optimizer) for parameter in part.get_parameters()]
+
+
+def _links(optimizer: MegatronOptimizer) -> list[MegatronOptimizer]:
+    return getattr(optimizer, "chained_optimizers", [optimizer])
+
+
 def prepare_for_loading(optimizer: MegatronOptimizer) -> None:
     """Give a fresh distributed optimiser over torch's AdamW the empty state that building a load plan asks for."""
-    for part in getattr(optimizer, "chained_optimizers", [optimizer]):
+    for part in _links(optimizer):
         if isinstance(part, DistributedOptimizer) and not part.optimizer.state and isinstance(part.optimizer, torch.optim.AdamW):
             for parameter in (p for group in part.optimizer.param_groups for p in group["params"]):
                 part.optimizer.state[parameter] = {

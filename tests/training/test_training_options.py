@@ -8,6 +8,7 @@ from training_worlds import MODEL, SHORT, digest_of, losses_of, metrics_of, run_
 
 from factory.errors import SeedmillError
 from factory.training import mixture, trainer
+from factory.training.megatron import ChainedOptimizer
 
 SECTION = {"model": MODEL, "steps": 12, **SHORT}
 MUON = {"optimizer": {"kind": "muon"}}
@@ -23,6 +24,22 @@ def test_muon_learns_and_resumes_with_the_same_bits(world, precision):
     adam = world.spec("pretrained_checkpoint", "pretrain", SECTION | {"precision": precision}, "adam")
     run_here(adam)
     assert losses_of(adam)[1:] != losses[1:]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_muon_clips_matrices_and_the_rest_by_one_norm(world, monkeypatch, precision):
+    norms, real = [], ChainedOptimizer.step_with_ready_grads
+
+    def step(self):
+        norms.append(float(self.get_grad_norm()))
+        return real(self)
+
+    monkeypatch.setattr(ChainedOptimizer, "step_with_ready_grads", step)
+    section = SECTION | {"steps": 3, "precision": precision, "optimizer": {"kind": "muon", "clip": 0.05}}
+    spec = world.spec("pretrained_checkpoint", "pretrain", section)
+    run_here(spec)
+    assert all(row["grad_norm"] > 0.5 for row in metrics_of(spec)), "every step's gradient is to be clipped"
+    assert norms == pytest.approx([0.05] * 3, rel=1e-3)
 
 
 def test_a_growing_batch_reads_every_row_once_and_resumes(world):
