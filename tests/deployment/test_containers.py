@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 DOCKER = CHECKOUT / "docker"
 sys.path.append(str(DOCKER))
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
-SECRETS = {"DAGSTER_POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+SECRETS = {"DAGSTER_POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,19 @@ def test_secrets_come_from_the_environment_alone(compose):
             if re.search("PASSWORD|KEY", name):
                 assert re.fullmatch(r"\$\{\w+:[?-].*\}", value), (name, value)
     assert {name for name in SECRETS if f"${{{name}:?" in text} == SECRETS
+
+
+def test_the_file_of_secrets_stays_out_of_git_and_of_the_images():
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", "docker/.env"], cwd=CHECKOUT, check=False)
+    assert ignored.returncode == 0
+    assert "docker/.env" in (CHECKOUT / ".dockerignore").read_text().split()
+
+
+def test_an_image_that_makes_its_data_folder_as_root_writes_to_its_volume_as_root_without_powers(compose):
+    """A fresh volume takes the owner of the folder that it covers, and MinIO's image makes /data as root."""
+    s3 = compose["services"]["s3"]
+    assert "user" not in s3
+    assert s3["cap_drop"] == ["ALL"]
 
 
 def test_only_the_web_server_can_be_reached_and_from_this_machine_alone(compose):

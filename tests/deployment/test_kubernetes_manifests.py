@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import kubernetes_validate
@@ -60,3 +61,10 @@ def test_no_secret_is_written_into_a_manifest():
     text = "".join(path.read_text() for path in MANIFESTS.glob("*.yaml"))
     assert "kind: Secret" not in text
     assert [item for item in OBJECTS if item["kind"] == "ConfigMap" and any("PASSWORD" in k or "KEY" in k for k in item["data"])] == []
+
+
+def test_one_file_of_secrets_serves_compose_and_the_pods_which_also_know_where_the_bucket_is():
+    given = set(re.findall(r"\$\{(\w+):", (MANIFESTS.parent / "compose.yaml").read_text()))
+    (settings,) = [item["data"] for item in OBJECTS if item["kind"] == "ConfigMap"]
+    composed = yaml.safe_load((MANIFESTS.parent / "compose.yaml").read_text())["services"]["code"]["environment"]
+    assert set(composed) == given | set(settings)
