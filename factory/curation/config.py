@@ -36,6 +36,8 @@ class SourceConfig(Section):
     def _path_fits_kind(self) -> "SourceConfig":
         if (self.kind == "folder") != bool(self.path):
             raise ValueError(f"path is {self.path!r} with kind {self.kind!r}: kind `folder` needs a path, the built-in kinds take none")
+        if self.path.startswith("s3://") and not self.path.removeprefix("s3://").partition("/")[0]:
+            raise ValueError(f"path {self.path!r} names no bucket: write s3://BUCKET/PREFIX")
         return self
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from factory.digest import file_digest, json_digest
 from factory.errors import SeedmillError
@@ -70,6 +70,8 @@ class LocalFolder:
 
     def list(self) -> list[Entry]:
         """All files below the folder, sorted by relative path, with their SHA-256."""
+        if self.root.is_file():
+            raise SeedmillError(f"source folder {str(self.root)!r} is a file, not a folder; name its folder, and choose it by `include`")
         if not self.root.is_dir():
             raise SeedmillError(f"source folder {str(self.root)!r} does not exist; create it or correct the source's path")
         return [self._entry(path) for path in sorted(self._paths(), key=lambda path: path.relative_to(self.root).as_posix())]
@@ -86,25 +88,50 @@ class LocalFolder:
             raise SeedmillError(f"source file {entry.path!r} changed while it was read; run again when nothing writes to the source")
 
     def _paths(self) -> Iterator[Path]:
-        for folder, subfolders, names in os.walk(self.root):
+        for folder, subfolders, names in os.walk(self.root, onerror=self._unreadable):
             for name in subfolders:
                 self._inside(Path(folder, name))
             files = (Path(folder, name) for name in names)
-            yield from (self._inside(path) for path in files if self.links or not path.is_symlink())
+            yield from (self._regular(self._inside(path)) for path in files if self.links or not path.is_symlink())
             if not self.nested:
                 return
 
     def _entry(self, path: Path) -> Entry:
         stat = path.stat()
-        digest = _digest_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        try:
+            digest = _digest_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        except OSError as error:
+            self._unreadable(error)
         return Entry(path.relative_to(self.root).as_posix(), digest, stat.st_size)
 
     def _inside(self, path: Path) -> Path:
-        if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
-            raise SeedmillError(
-                f"source file {str(path.relative_to(self.root))!r} is a link out of the source folder; copy what it points to"
-            )
+        """The path, unless it is a link out of the folder or to nothing."""
+        if not path.is_symlink():
+            return path
+        try:
+            inside = path.resolve(strict=True).is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError) as error:  # a link to nothing; a link that comes back to itself
+            raise self._refusal(path, "is a link that leads nowhere; remove it, or mend it") from error
+        if not inside:
+            raise self._refusal(path, "is a link out of the source folder; copy what it points to")
         return path
+
+    def _regular(self, path: Path) -> Path:
+        """The path, if reading it comes to an end and its name can stand in a record."""
+        try:
+            path.relative_to(self.root).as_posix().encode()
+        except UnicodeEncodeError as error:
+            raise self._refusal(path, "has a name that is not UTF-8; rename it") from error
+        if not path.is_file():
+            raise self._refusal(path, "is a pipe, a socket or a device; move it out of the source folder")
+        return path
+
+    def _refusal(self, path: Path, why: str) -> SeedmillError:
+        return SeedmillError(f"source file {str(path.relative_to(self.root))!r} {why}")
+
+    def _unreadable(self, error: OSError) -> NoReturn:
+        path = Path(error.filename)
+        raise self._refusal(path, f"cannot be read: {error.strerror}; make it readable, or move it out of the source folder") from error
 
 
 @lru_cache(maxsize=100_000)
@@ -165,7 +192,7 @@ class S3Prefix:
 
     @contextlib.contextmanager
     def _explained(self, entry: Entry | None = None) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
         where = f"s3://{self.bucket}/{self._folder}{entry.path if entry else ''}"
         try:
@@ -173,6 +200,8 @@ class S3Prefix:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "?")
             raise SeedmillError(f"cannot read source {where}: {_REMEDIES.get(code, f'the store answered {code}')}") from error
+        except ParamValidationError as error:
+            raise SeedmillError(f"cannot read source {where}: {self.bucket!r} cannot name a bucket; correct the source's path") from error
         except BotoCoreError as error:
             raise SeedmillError(f"cannot read source {where}: {error}; check AWS_ENDPOINT_URL, region and credentials") from error
 

@@ -70,8 +70,11 @@ def read_entry(files: Files, entry: Entry, source: SourceConfig) -> Iterator[Raw
                 yield from _parquet_rows(stream, entry.path, source)
             else:
                 yield _whole_file(stream, entry.path, MEDIA[form], source.max_document_bytes)
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, pa.ArrowInvalid) as error:
-        raise SeedmillError(f"source file {entry.path!r} is broken ({error}); replace it, or leave it out by `include`") from error
+    except (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's error, a full disk say; those that gzip and Arrow raise of broken data have no number
+        what = " ".join(str(error).split())
+        raise SeedmillError(f"source file {entry.path!r} is broken ({what}); replace it, or leave it out by `include`") from error
 
 
 def _unpacked(stream: IO[bytes], packing: str) -> IO[bytes]:
@@ -129,7 +132,7 @@ def _checked(locator: str, media: str, text: object) -> RawDocument | Rejected:
     if not text.strip():
         return Rejected(locator, "empty")
     try:
-        text.encode()
+        f"{locator}{text}".encode()
     except UnicodeEncodeError:  # JSON can escape half a surrogate pair, which no UTF-8 column can hold
         return Rejected(locator, "invalid_unicode")
     return RawDocument(locator, media, text)
@@ -148,7 +151,7 @@ def _json_document(line: bytes, locator: str, path: str, source: SourceConfig) -
         row = json.loads(line)
     except UnicodeDecodeError:
         return Rejected(locator, "invalid_utf8")
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON; a number of more digits than Python converts; lists too deep
         return Rejected(locator, "invalid_json")
     if not isinstance(row, dict):
         return Rejected(locator, "no_text")
@@ -171,14 +174,25 @@ def _parquet_rows(stream: IO[bytes], path: str, source: SourceConfig) -> Iterato
     with tempfile.TemporaryFile() as file:
         # Parquet is read from its end, and neither an object's stream nor a hashed file can seek.
         shutil.copyfileobj(stream, file, SKIP)
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         columns = [name for name in (source.text_field, source.id_field) if name]
-        if missing := sorted(set(columns) - set(parquet.schema_arrow.names)):
-            raise SeedmillError(f"{path!r} has no column {missing[0]!r}, only {parquet.schema_arrow.names}; set text_field and id_field")
+        names = parquet.schema_arrow.names
+        if missing := [name for name in columns if names.count(name) != 1]:
+            raise SeedmillError(f"{path!r} has no single column {missing[0]!r}, only {names}; set text_field and id_field")
         number = 0
         for batch in parquet.iter_batches(batch_size=64, columns=columns):
-            for row in batch.to_pylist():
+            for row in zip(*(batch.column(name) for name in columns), strict=True):
                 number += 1
-                text, name = row[source.text_field], row.get(source.id_field, number)
-                long = isinstance(text, str) and len(text.encode("utf-8", "surrogatepass")) > source.max_document_bytes
-                yield Rejected(f"{path}#{name}", "too_long") if long else _checked(f"{path}#{name}", "text", text)
+                yield _row(row, f"{path}#{number}", path, source.max_document_bytes)
+
+
+def _row(row: tuple[Any, ...], locator: str, path: str, limit: int) -> RawDocument | Rejected:
+    """The document of a row of Arrow values: its text, and its id where the source names a field for it."""
+    try:
+        text, *names = (value.as_py() for value in row)
+    except UnicodeDecodeError:  # Arrow takes the file's word for it that a string is UTF-8
+        return Rejected(locator, "invalid_utf8")
+    locator = f"{path}#{names[0]}" if names else locator
+    if isinstance(text, str) and len(text.encode("utf-8", "surrogatepass")) > limit:
+        return Rejected(locator, "too_long")
+    return _checked(locator, "text", text)

@@ -1,6 +1,9 @@
+import errno
 import gzip
 import json
 import os
+import random
+import re
 import tracemalloc
 
 import curation_stages as stages
@@ -9,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from factory.curation import readers
 from factory.curation.config import SourceConfig
 from factory.curation.files import Entry, LocalFolder
 from factory.curation.sources import observe
@@ -66,24 +70,36 @@ def test_an_id_field_becomes_the_locator(folder):
 
 
 def test_every_bad_record_is_counted_by_reason(folder):
-    bad = [b"\xff\xfe\n", b"{broken\n", b"\n", b"[1]\n", {"other": 1}, {"text": "  "}, b'{"text": "\\ud800"}\n', {"text": "x" * 3_000}]
+    digits = b'{"text": "a", "n": ' + b"7" * 5_000 + b"}\n"  # more than Python turns into a number
+    bad = [b"\xff\xfe\n", b"{broken\n", digits, b"\n", b"[1]\n", {"other": 1}, {"text": "  "}]
+    bad += [b'{"text": "\\ud800"}\n', b'{"text": "a", "name": "\\ud800"}\n', {"text": "x" * 7_000}]
     (folder / "rows.jsonl").write_bytes(lines({"text": "good"}, *bad, {"text": "good too"}))
     (folder / "binary.txt").write_bytes(b"\x80\x81\x82")
-    (folder / "big.txt").write_text("y" * 3_000)
+    (folder / "big.txt").write_text("y" * 7_000)
     (folder / "empty.txt").write_text("\n")
     (folder / "picture.png").write_bytes(b"\x89PNG")
-    context = read(folder, max_document_bytes=2_000)
+    context = read(folder, max_document_bytes=6_000, id_field="name")
     assert context.counts.dropped == {
         "invalid_utf8": 2,
-        "invalid_json": 1,
+        "invalid_json": 2,
         "empty": 3,
         "no_text": 2,
-        "invalid_unicode": 1,
+        "invalid_unicode": 2,
         "too_long": 2,
         "unsupported_format": 1,
     }
     assert context.counts.kept == 2
-    assert context.counts.read == 14
+    assert context.counts.read == 16
+
+
+def test_a_row_of_a_table_that_is_not_utf8_is_dropped_and_its_neighbours_are_kept(folder):
+    raw = pa.array([b"good", b"\xff\xfe", b"good too", b"good but nameless"])
+    names = pa.array([b"a", b"b", b"c", b"\xff"])
+    table = pa.table({"text": raw.cast(pa.string(), safe=False), "name": names.cast(pa.string(), safe=False)})
+    pq.write_table(table, folder / "f.parquet")
+    context = read(folder, id_field="name")
+    assert [row["locator"] for row in stages.rows(context)] == ["f.parquet#a", "f.parquet#c"]
+    assert context.counts.dropped == {"invalid_utf8": 2}
 
 
 @pytest.mark.parametrize(
@@ -102,10 +118,34 @@ def test_a_broken_container_is_one_error_that_names_the_file(folder, name, conte
         read(folder)
 
 
-def test_a_missing_column_names_what_there_is(folder):
-    pq.write_table(pa.table({"content": ["x"]}), folder / "f.parquet")
-    with pytest.raises(SeedmillError, match=r"no column 'text', only .*content"):
+@pytest.mark.parametrize("codec", ["snappy", "zstd", "gzip"])
+def test_a_table_that_is_corrupt_in_its_middle_is_one_error_that_names_the_file(folder, codec):
+    words = random.Random(0)
+    texts = [" ".join(words.choices(["ore", "mill", "seed", "grain", "stone"], k=40)) + f" {n}" for n in range(2_000)]
+    pq.write_table(pa.table({"text": texts}), folder / "f.parquet", compression=codec)
+    data = bytearray((folder / "f.parquet").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = words.randbytes(200)
+    (folder / "f.parquet").write_bytes(data)
+    with pytest.raises(SeedmillError, match=r"^source file 'f\.parquet' is broken [^\n]*leave it out by `include`$"):
         read(folder)
+
+
+def test_a_disk_that_is_full_while_a_table_is_copied_is_not_called_a_broken_file(folder, monkeypatch):
+    pq.write_table(pa.table({"text": ["x"]}), folder / "f.parquet")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(readers.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        read(folder)
+
+
+def test_a_missing_column_names_what_there_is(folder):
+    for columns in (["content"], ["text", "text"]):
+        pq.write_table(pa.table([["x"]] * len(columns), names=columns), folder / "f.parquet")
+        with pytest.raises(SeedmillError, match=re.escape(f"no single column 'text', only {columns}")):
+            read(folder)
 
 
 def test_a_line_of_200_megabytes_is_skipped_in_bounded_memory(folder):
@@ -163,6 +203,33 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_is_read(folder, tmp_
         pass
 
 
+def test_what_is_no_file_with_a_name_that_can_be_stored_is_refused_and_named(folder):
+    for name, make, message in (
+        ("pipe.txt", os.mkfifo, "is a pipe, a socket or a device"),
+        ("gone.txt", lambda path: path.symlink_to(folder / "nowhere.txt"), "is a link that leads nowhere"),
+        ("loop.txt", lambda path: path.symlink_to(path), "is a link that leads nowhere"),
+        ("\udcff.txt", lambda path: path.write_text("x"), "has a name that is not UTF-8"),
+    ):
+        make(folder / name)
+        with pytest.raises(SeedmillError, match=re.escape(f"source file {name!r} {message}; ")):
+            observe(SourceConfig(path=str(folder)))
+        (folder / name).unlink()
+
+
+def test_a_folder_within_that_cannot_be_listed_is_an_error_and_nothing_is_lost_in_silence(folder, monkeypatch):
+    (folder / "locked").mkdir()
+    scandir = os.scandir
+
+    def listed(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    with pytest.raises(SeedmillError, match=r"'locked' cannot be read: Permission denied"):
+        observe(SourceConfig(path=str(folder)))
+
+
 def test_limits_stop_the_reading(folder):
     (folder / "rows.jsonl").write_bytes(lines(*({"text": f"document {i:04}"} for i in range(100))))
     assert read(folder, limit_documents=7).counts.kept == 7
@@ -179,6 +246,8 @@ def test_a_source_without_documents_is_an_error_that_says_why(folder):
         read(folder)
     with pytest.raises(SeedmillError, match="does not exist"):
         read(folder / "nowhere")
+    with pytest.raises(SeedmillError, match=r"empty\.txt' is a file, not a folder; .* `include`"):
+        read(folder / "empty.txt")
 
 
 def test_a_path_and_a_built_in_kind_exclude_each_other():
@@ -186,3 +255,6 @@ def test_a_path_and_a_built_in_kind_exclude_each_other():
         SourceConfig(kind="docstrings", path="somewhere")
     with pytest.raises(ValueError, match="needs a path"):
         SourceConfig(kind="folder")
+    for path in ("s3://", "s3:///prefix"):
+        with pytest.raises(ValueError, match=f"path '{path}' names no bucket: write s3://BUCKET/PREFIX"):
+            SourceConfig(path=path)

@@ -68,3 +68,8 @@ def test_an_endpoint_that_does_not_answer_is_one_clear_error(bucket, monkeypatch
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(SeedmillError, match="check AWS_ENDPOINT_URL"):
         observe(SourceConfig(path="s3://corpus/web"))
+
+
+def test_a_bucket_name_that_cannot_be_one_is_one_line(bucket):
+    with pytest.raises(SeedmillError, match=r"^cannot read source s3://no bucket/: [^\n]*$"):
+        observe(SourceConfig(path="s3://no bucket"))
