@@ -163,7 +163,8 @@ def chat(
 @app.command()
 def pivots(
     question: Annotated[
-        str | None, typer.Argument(help="The pairs of questions with this id or text; without it, one answer token by token.")
+        str | None,
+        typer.Argument(help="Questions with this id or text: their answers and pairs."),
     ] = None,
     asset: Annotated[str, typer.Option(help=REFERENCE)] = "pivotal_pairs",
     recipe: RecipeOption = RECIPE,

@@ -66,7 +66,11 @@ class PivotalSearchConfig(QuestionWindow):
     most_verification_samples: int = Field(
         default=32, ge=2, description="fresh rollouts at its last look: pivots in doubt even then are dropped"
     )
-    figure_samples: int = Field(default=32, ge=1, description="rollouts behind each point of the picture of one searched answer")
+    figure_samples: int = Field(default=128, ge=1, description="rollouts behind each point of the picture of one searched answer")
+
+    most_alike: int | None = Field(
+        default=None, ge=1, description="most pairs with the same two tokens in the same place of the answer; any number without it"
+    )
 
     @field_validator("quotas")
     @classmethod

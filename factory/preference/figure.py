@@ -20,22 +20,31 @@ table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; tex
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A question and one answer to it: `success[i]` is p(success) before token i, the last entry the oracle's verdict."""
+    """A question and one answer to it: `success[i]` is p(success) before token i, the last entry the oracle's verdict.
+
+    None stands where it was not estimated. `samples` is the least number of rollouts behind an estimate, 0 where that differs;
+    `pivots` are the positions of the tokens that the search verified to change p(success) by about `gap` or more.
+    """
 
     question: str
     tokens: tuple[str, ...]
     log_probs: tuple[float, ...]
-    success: tuple[float, ...]
+    success: tuple[float | None, ...]
+    pivots: tuple[int, ...]
     gap: float
     samples: int
 
-    def change(self, position: int) -> float:
-        """By how much the token at `position` changes p(success)."""
-        return self.success[position + 1] - self.success[position]
+    @property
+    def known(self) -> list[tuple[int, float]]:
+        """The estimates that there are, with the number of tokens before each."""
+        return [(place, success) for place, success in enumerate(self.success) if success is not None]
 
-    def pivots(self) -> list[int]:
-        """The positions of the tokens that change p(success) by the gap or more."""
-        return [position for position in range(len(self.tokens)) if abs(self.change(position)) >= self.gap - 1e-9]
+    def around(self, position: int) -> tuple[float, float]:
+        """p(success) before and after a pivot, both of which were sampled."""
+        before, after = self.success[position], self.success[position + 1]
+        if before is None or after is None:
+            raise ValueError(f"token {position} is no pivot: p(success) was not estimated beside it")
+        return before, after
 
 
 def render(trajectory: Trajectory) -> str:
@@ -46,25 +55,27 @@ def render(trajectory: Trajectory) -> str:
         f"<h1>Which tokens decide this answer?</h1>\n<p>{escape(trajectory.question)}</p>\n"
         f'<p class="answer">{tokens}</p>\n{_curve(trajectory)}\n{_table(trajectory)}\n'
         f"<p>The colour of a token is p(success) after it, from red (0) to green (1), estimated from at least {trajectory.samples} "
-        f"rollouts; the last one is the oracle's verdict. Boxed tokens change it by {trajectory.gap:g} or more; tokens that the "
-        f"model gave a chance of {RARE:g} or less are underlined.</p></html>\n"
+        f"rollouts; the last one is the oracle's verdict. Boxed are pivots: fresh rollouts confirmed that they change it, by about "
+        f"{trajectory.gap:g} or more. Tokens that the model gave a chance of {RARE:g} or less are underlined.</p></html>\n"
     )
 
 
 def _token(trajectory: Trajectory, position: int) -> str:
     after, probability = trajectory.success[position + 1], math.exp(trajectory.log_probs[position])
-    names = [name for name, holds in (("pivot", position in trajectory.pivots()), ("rare", probability <= RARE)) if holds]
-    title = f"p(success) {trajectory.success[position]:.2f} to {after:.2f}, token probability {probability:.2f}"
+    names = [name for name, holds in (("pivot", position in trajectory.pivots), ("rare", probability <= RARE)) if holds]
+    before, later = ("unknown" if known is None else f"{known:.2f}" for known in trajectory.success[position : position + 2])
+    title = f"p(success) {before} to {later}, token probability {probability:.2f}"
+    colour = "#fff" if after is None else f"hsl({120 * after:.0f} 70% 80%)"
     shown = escape(trajectory.tokens[position]).replace("\n", "&#8629;\n")
-    return f'<span class="{" ".join(names)}" style="background: hsl({120 * after:.0f} 70% 80%)" title="{title}">{shown}</span>'
+    return f'<span class="{" ".join(names)}" style="background: {colour}" title="{title}">{shown}</span>'
 
 
 def _curve(trajectory: Trajectory) -> str:
     """p(success) against the number of tokens, pivots marked."""
     step = WIDTH / max(1, len(trajectory.tokens))
-    points = [(round(i * step, 1), round(HEIGHT * (1 - p), 1)) for i, p in enumerate(trajectory.success)]
-    line = " ".join(f"{x},{y}" for x, y in points)
-    dots = "".join(f'<circle cx="{points[i + 1][0]}" cy="{points[i + 1][1]}" r="5"/>' for i in trajectory.pivots())
+    points = {place: (round(place * step, 1), round(HEIGHT * (1 - p), 1)) for place, p in trajectory.known}
+    line = " ".join(f"{x},{y}" for x, y in points.values())
+    dots = "".join(f'<circle cx="{points[i + 1][0]}" cy="{points[i + 1][1]}" r="5"/>' for i in trajectory.pivots)
     frame = "".join(f'<line x1="0" y1="{y}" x2="{WIDTH}" y2="{y}" stroke="#d0d7de"/>' for y in (0, HEIGHT))
     names = ((-20, 4, "1"), (-20, HEIGHT + 4, "0"), (0, HEIGHT + 22, "tokens of the answer"))
     labels = "".join(f'<text x="{x}" y="{y}">{name}</text>' for x, y, name in names)
@@ -77,7 +88,8 @@ def _curve(trajectory: Trajectory) -> str:
 def _table(trajectory: Trajectory) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(repr(trajectory.tokens[i]))}</code></td><td>{math.exp(trajectory.log_probs[i]):.2f}</td>"
-        f"<td>{trajectory.success[i]:.2f}</td><td>{trajectory.success[i + 1]:.2f}</td></tr>"
-        for i in trajectory.pivots()
+        + "".join(f"<td>{success:.2f}</td>" for success in trajectory.around(i))
+        + "</tr>"
+        for i in trajectory.pivots
     )
     return f"<table><tr><th>pivotal token</th><th>its probability</th><th>p before</th><th>p after</th></tr>{rows}</table>"

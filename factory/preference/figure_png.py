@@ -1,19 +1,22 @@
 """The picture of one searched answer as a PNG, for places that show no HTML; `factory.preference.figure` has the page."""
 
 import io
+import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from factory.preference.figure import Trajectory
+from factory.preference.figure import RARE, Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE = 56
 """Characters in a line of the answer."""
+QUESTION_LINE = 90
 WIDTH, LINE_HEIGHT, CURVE_HEIGHT = 7.4, 0.3, 1.5
 DPI = 110
 INK, GREY, BLUE = "#1b1f24", "#d0d7de", "#0969da"
@@ -33,8 +36,10 @@ def draw(trajectory: Trajectory) -> bytes:
 
     placed = list(places(trajectory.tokens))
     lines = max((line for _, line, _ in placed), default=0) + 1
-    figure = Figure(figsize=(WIDTH, CURVE_HEIGHT + LINE_HEIGHT * (lines + 1)), dpi=DPI, layout="constrained")
-    text, curve = figure.subplots(2, height_ratios=[LINE_HEIGHT * (lines + 1), CURVE_HEIGHT])
+    height = LINE_HEIGHT * (lines + 1 + len(textwrap.wrap(trajectory.question, QUESTION_LINE)) / 2)
+    figure = Figure(figsize=(WIDTH, CURVE_HEIGHT + height), dpi=DPI, layout="constrained")
+    text, curve = figure.subplots(2, height_ratios=[height, CURVE_HEIGHT])
+    text.set_title("\n".join(textwrap.wrap(trajectory.question, QUESTION_LINE)), loc="left", fontsize=9, parse_math=False)
     _answer(text, trajectory, placed, lines)
     _curve(curve, trajectory)
     stream = io.BytesIO()
@@ -59,12 +64,15 @@ def _answer(axes: "Axes", trajectory: Trajectory, placed: list[tuple[int, int, s
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    pivots = set(trajectory.pivots())
     for position, (column, line, shown) in enumerate(placed):
-        colour = colormaps["RdYlGn"](0.15 + 0.7 * trajectory.success[position + 1], alpha=0.6)
-        axes.add_patch(Rectangle((column, line + 0.1), len(shown), 0.8, facecolor=colour))
-        if position in pivots:
+        after = trajectory.success[position + 1]
+        if after is not None:
+            colour = colormaps["RdYlGn"](0.15 + 0.7 * after, alpha=0.6)
+            axes.add_patch(Rectangle((column, line + 0.1), len(shown), 0.8, facecolor=colour))
+        if position in trajectory.pivots:
             axes.add_patch(Rectangle((column, line + 0.1), len(shown), 0.8, fill=False, edgecolor=INK, linewidth=1.6, zorder=3))
+        if math.exp(trajectory.log_probs[position]) <= RARE:
+            axes.plot((column, column + len(shown)), (line + 0.96, line + 0.96), color=INK, linewidth=1.4)
         for place, character in enumerate(shown, start=column):  # one by one: no font is exactly as wide as the grid
             axes.text(place + 0.5, line + 0.52, character, ha="center", va="center", family="monospace", fontsize=9, parse_math=False)
     axes.set(xlim=(-0.2, LINE + 0.2), ylim=(lines + 0.1, -0.1))
@@ -72,9 +80,9 @@ def _answer(axes: "Axes", trajectory: Trajectory, placed: list[tuple[int, int, s
 
 
 def _curve(axes: "Axes", trajectory: Trajectory) -> None:
-    axes.plot(range(len(trajectory.success)), trajectory.success, color=BLUE, linewidth=1.4)
-    pivots = [position + 1 for position in trajectory.pivots()]
-    axes.plot(pivots, [trajectory.success[i] for i in pivots], "o", color=INK, markersize=5)
-    axes.set(ylim=(-0.05, 1.05), ylabel="p(success)", xlabel=f"tokens of the answer; boxed: a change of {trajectory.gap:g} or more")
+    axes.plot(*zip(*trajectory.known, strict=True), color=BLUE, linewidth=1.4)
+    axes.plot([i + 1 for i in trajectory.pivots], [trajectory.around(i)[1] for i in trajectory.pivots], "o", color=INK, markersize=5)
+    words = f"boxed: verified to change it by about {trajectory.gap:g} or more; underlined: chance of {RARE:g} or less"
+    axes.set(ylim=(-0.05, 1.05), ylabel="p(success)", xlabel=f"tokens of the answer; {words}")
     axes.grid(axis="y", color=GREY, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

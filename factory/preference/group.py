@@ -17,9 +17,9 @@ from factory.preference.models import open_sampler
 from factory.preference.pairs import pair_record, pairs_of
 from factory.preference.questions import Examiner
 from factory.preference.rounds import Rounds
-from factory.preference.search import Branch, Draw, Pivot, Rules, explore
-from factory.preference.tree import AnswerTree
-from factory.preference.verify import Reliability, Trial, verify
+from factory.preference.search import Branch, Draw, Rules, explore
+from factory.preference.tree import AnswerTree, Node, Tally
+from factory.preference.verify import Reliability, Tested, Trial, verify
 from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
 from factory.tokens.tokenizer import load
@@ -28,12 +28,19 @@ Progress = Callable[[float], None]
 
 
 class Answer(BaseModel):
-    """A searched answer: tokens with their log-probabilities, and how many pivots were proposed in it."""
+    """A searched answer with verified pivots: `success[i]` is p(success) before token i, None where nothing was sampled."""
 
     question: Record
     tokens: tuple[int, ...]
     log_probs: tuple[float, ...]
-    pivots: int
+    success: tuple[float | None, ...]
+    pivots: tuple[int, ...]
+    """The positions of the verified pivots."""
+
+    @property
+    def right(self) -> bool:
+        """The oracle's verdict of the whole answer."""
+        return self.success[-1] == 1.0
 
 
 class Found(BaseModel):
@@ -45,8 +52,7 @@ class Found(BaseModel):
     dropped: Counter[str] = Counter()
     errors: Reliability = Reliability()
     pairs: list[Record] = []
-    answer: Answer | None = None
-    """The answer with the most pivots, the first such: it may become the picture."""
+    answers: list[Answer] = []
 
 
 class GroupSearch:
@@ -68,8 +74,11 @@ class GroupSearch:
         for undecided in explore(branches, rules(self.config), self._draw):
             self._progress(1 - undecided / len(branches))
         found.counts["searched_answers"] = len(branches)
-        found.answer = _most_pivots(kept)
-        found.pairs = self._paired(branches, {id(branch.tree): question for question, own in kept for branch in own})
+        tests = verify([pivot for branch in branches for pivot in branch.pivots], self._trial, self._draw)
+        by_tree = {id(branch.tree): question for question, own in kept for branch in own}
+        found.pairs = self._paired(tests, by_tree)
+        found.errors = Reliability.of(tests, self._trial, sum(branch.given_up for branch in branches))
+        found.answers = list(_with_pivots(branches, by_tree, tests))
         found.counts.update(asdict(self._rounds.usage), rounds=self._rounds.done)
         return found
 
@@ -88,11 +97,8 @@ class GroupSearch:
             else:
                 found.dropped["too easy" if success > config.highest_success else "too hard"] += 1
 
-    def _paired(self, branches: Sequence[Branch], by_tree: dict[int, Record]) -> list[Record]:
-        pivots: list[Pivot] = [pivot for branch in branches for pivot in branch.pivots]
-        tests = verify(pivots, self._trial, self._draw)
+    def _paired(self, tests: Sequence[Tested], by_tree: dict[int, Record]) -> list[Record]:
         pairs = pairs_of(tests, self.config.gap)
-        self._found.errors = Reliability.of(tests, self._trial, sum(branch.given_up for branch in branches))
         failed = sum(not test.holds for test in tests)
         unpaired = len(tests) - failed - len(pairs)
         self._found.counts.update(pivots=len(tests), failed_verification=failed, unpaired_or_repeated_pivots=unpaired)
@@ -137,9 +143,21 @@ def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: rando
     return branches
 
 
-def _most_pivots(kept: Sequence[tuple[Record, list[Branch]]]) -> Answer | None:
-    searched = [(question, branch) for question, own in kept for branch in own]
-    if not searched:
-        return None
-    question, branch = max(searched, key=lambda one: len(one[1].pivots))
-    return Answer(question=question, tokens=branch.nodes[-1].prefix, log_probs=branch.log_probs, pivots=len(branch.pivots))
+def _with_pivots(branches: Sequence[Branch], by_tree: dict[int, Record], tests: Sequence[Tested]) -> Iterator[Answer]:
+    """The searched answers in which a pivot holds, with all that was sampled of p(success), for the search and for its verification."""
+    held = {(id(test.pivot.tree), test.after.prefix) for test in tests if test.holds}
+    fresh = {(id(test.pivot.tree), node.prefix): node.tally for test in tests for node in (test.before, test.after)}
+    for branch in branches:
+        keys = [(id(branch.tree), node.prefix) for node in branch.nodes]
+        pivots = tuple(position for position, key in enumerate(keys[1:]) if key in held)
+        if pivots:
+            success = tuple(_success(node, fresh.get(key, Tally())) for node, key in zip(branch.nodes, keys, strict=True))
+            question, tokens = by_tree[id(branch.tree)], branch.nodes[-1].prefix
+            yield Answer(question=question, tokens=tokens, log_probs=branch.log_probs, success=success, pivots=pivots)
+
+
+def _success(node: Node, fresh: Tally) -> float | None:
+    samples = node.tally + fresh
+    if node.verdict is not None:
+        return float(node.verdict)
+    return samples.rate if samples.samples else None

@@ -34,6 +34,7 @@ COUNTED = (
     "prefill_tokens", "decode_tokens", "rounds",
 )  # fmt: skip
 """The sums of `pivots.json`, also where nothing was found."""
+Choice = tuple[int, int, int]
 LOOK_BACK = MOST_WORKERS
 """A group knows which quotas the groups up to this many before it have filled: ranks need not wait for each other's last ones."""
 
@@ -111,6 +112,20 @@ def within(quotas: Mapping[str, int], pairs: Iterable[Record]) -> Iterator[Recor
             yield pair
 
 
+def choice(pair: Record) -> Choice:
+    """The two tokens of a pair and where in the answer they stand: what makes pairs of different questions alike."""
+    return json.loads(pair["evidence"])["position"], pair["chosen"][0], pair["rejected"][0]
+
+
+def varied(most: int | None, pairs: Iterable[Record]) -> Iterator[Record]:
+    """The first `most` pairs of each choice. A model's opening word decides many answers, and would fill the pairs with itself."""
+    seen: Counter[Choice] = Counter()
+    for pair in pairs:
+        seen[choice(pair)] += 1
+        if most is None or seen[choice(pair)] <= most:
+            yield pair
+
+
 def write(searcher: Searcher, groups: Sequence[Found]) -> None:
     """Put together what all groups found."""
     context, quotas = searcher.context, searcher.config.quotas
@@ -119,24 +134,45 @@ def write(searcher: Searcher, groups: Sequence[Found]) -> None:
         for reason, number in one.dropped.items():
             context.drop(reason, number)
     unique = {pair["id"]: pair for one in groups for pair in one.pairs}
-    pairs = list(within(quotas, unique.values()))
+    pairs = list(within(quotas, varied(searcher.config.most_alike, unique.values())))
     refusals = list(context.inputs["refusals"].records("pairs"))
     kept = list(within(quotas, refusals))
     context.keep(len(kept))
     if len(kept) < len(refusals):
         context.drop("beyond the quota", len(refusals) - len(kept))
     context.write_records("pairs", [*pairs, *kept], PAIR)
+    write_answers(searcher, groups)
     write_figure(searcher, groups)
     write_report(context, groups, pairs, kept)
 
 
+def write_answers(searcher: Searcher, groups: Sequence[Found]) -> None:
+    """All answers with verified pivots as `answers.jsonl`, for `factory pivots QUESTION`: a `Trajectory` a line, and its question's id."""
+    decode, gap = searcher.examiner.tokenizer.decode, searcher.config.gap
+    with (searcher.context.out / "answers.jsonl").open("w", encoding="utf-8") as stream:
+        for answer in (answer for one in groups for answer in one.answers):
+            shown = {
+                "id": answer.question["id"],
+                "question": answer.question["text"],
+                "tokens": [decode([token]) for token in answer.tokens],
+                **answer.model_dump(include={"log_probs", "success", "pivots"}),
+                "gap": gap,
+                "samples": 0,
+            }
+            stream.write(json.dumps(shown, ensure_ascii=False) + "\n")
+    searcher.context.add_file("answers.jsonl")
+
+
 def write_figure(searcher: Searcher, groups: Sequence[Found]) -> None:
-    """Draw the estimates at every token of one answer afresh and write them as `trajectory.json` and `figure3.html`."""
-    answers = [one.answer for one in groups if one.answer is not None]
+    """Draw the estimates at every token of one answer afresh and write them as `trajectory.json` and `figure3.html`.
+
+    It is the first of those with the most verified pivots, of which right ones come before wrong ones.
+    """
+    answers = [answer for one in groups for answer in one.answers]
     if not answers:
-        searcher.context.log("no question lies in the window: there is no answer to show")
+        searcher.context.log("no pivot was verified: there is no answer to show")
         return
-    trajectory = follow(searcher, max(answers, key=lambda answer: answer.pivots))
+    trajectory = follow(searcher, max(answers, key=lambda answer: (len(answer.pivots), answer.right)))
     searcher.context.write_json("trajectory.json", asdict(trajectory))
     (searcher.context.out / "figure3.html").write_text(render(trajectory), encoding="utf-8")
     searcher.context.add_file("figure3.html")
@@ -155,6 +191,7 @@ def follow(searcher: Searcher, answer: Answer) -> Trajectory:
         tokens=tuple(examiner.tokenizer.decode([token]) for token in answer.tokens),
         log_probs=answer.log_probs,
         success=tuple(node.success for node in nodes),
+        pivots=answer.pivots,
         gap=config.gap,
         samples=config.figure_samples,
     )
@@ -169,7 +206,9 @@ def write_report(context: Context, groups: Sequence[Found], pairs: Sequence[Reco
         **dict.fromkeys(COUNTED, 0),
         **counts,
         "pairs": len(pairs),
-        "beyond_quota": sum(len(one.pairs) for one in groups) - len(pairs),
+        "beyond_limits": sum(len(one.pairs) for one in groups) - len(pairs),
+        "first_token_share": sum(choice(pair)[0] == 0 for pair in pairs) / max(1, len(pairs)),
+        "commonest_choice_share": max(Counter(map(choice, pairs)).values(), default=0) / max(1, len(pairs)),
         "pairs_by_domain": dict(sorted(Counter(pair["domain"] for pair in [*pairs, *refusals]).items())),
         "prefers_probable": sum(probable),
         "probable_token_chosen": sum(probable) / max(1, len(probable)),

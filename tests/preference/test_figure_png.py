@@ -6,7 +6,7 @@ from factory.preference import figure_png
 from factory.preference.figure import Trajectory
 
 TOKENS = ("So", " 1", " +", " 2\n", "x" * 50, "Answer", "€\x00")
-SHOWN = Trajectory("1 + 2?", TOKENS, (-0.1,) * 7, (0.5, 0.9, 0.9, 0.4, 0.5, 0.5, 1.0, 1.0), 0.2, 32)
+SHOWN = Trajectory("1 + 2?", TOKENS, (-0.1,) * 7, (0.5, 0.9, None, 0.4, 0.5, None, 1.0, 1.0), (0,), 0.2, 32)
 
 
 def size(png):
@@ -31,6 +31,8 @@ def test_the_picture_of_a_folder_grows_with_the_answer_and_is_absent_without_one
     (tmp_path / "trajectory.json").write_text(json.dumps(asdict(SHOWN)))
     picture = figure_png.of_folder(tmp_path)
     assert picture == figure_png.draw(SHOWN)
-    longer = Trajectory("?", TOKENS * 3, (-0.1,) * 21, (0.5,) * 22, 0.2, 32)
+    longer = Trajectory("?", TOKENS * 3, (-0.1,) * 21, (0.5,) * 22, (), 0.2, 32)
     assert size(figure_png.draw(longer))[1] > size(picture)[1]
-    assert figure_png.draw(Trajectory(**{**asdict(SHOWN), "gap": 0.7})) != picture  # other boxes
+    assert figure_png.draw(Trajectory(**{**asdict(SHOWN), "pivots": (3,)})) != picture
+    assert figure_png.draw(Trajectory(**{**asdict(SHOWN), "log_probs": (-0.1, -3.0, *(-0.1,) * 5)})) != picture
+    assert figure_png.draw(Trajectory(**{**asdict(SHOWN), "question": "1 + 3?"})) != picture

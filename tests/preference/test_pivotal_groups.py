@@ -90,10 +90,20 @@ def test_a_quota_cuts_a_domain_and_counts_what_is_beyond_it(bench: Bench) -> Non
     assert found["math"] > 2
     cut = search(bench, "cut", quotas={"math": 2, "unknown + safety": 1})
     assert domains(cut) == {**found, "math": 2, "unknown + safety": 1}
-    assert cut.metrics["beyond_quota"] == found["math"] - 2
+    assert cut.metrics["beyond_limits"] == found["math"] - 2
     assert cut.metrics["pairs"] == cut.counts.made["pairs"] == found["code"] + 2
     assert cut.result().counts.dropped == {"beyond the quota": 2}
     assert {pair["id"] for pair in rows(cut, "pairs")} < {pair["id"] for pair in rows(free, "pairs")}
+
+
+def test_pairs_of_one_choice_are_limited_and_the_report_says_how_alike_they_are(bench: Bench) -> None:
+    free, varied = search(bench, "free"), search(bench, "varied", most_alike=2)
+    alike = Counter(pivotal.choice(pair) for pair in rows(free, "pairs") if pair["kind"] == "pivotal_token")
+    assert max(alike.values()) > 2
+    assert free.metrics["commonest_choice_share"] == max(alike.values()) / sum(alike.values())
+    kept = Counter(pivotal.choice(pair) for pair in rows(varied, "pairs") if pair["kind"] == "pivotal_token")
+    assert kept == Counter({choice: min(2, number) for choice, number in alike.items()})
+    assert varied.metrics["beyond_limits"] == sum(alike.values()) - sum(kept.values())
 
 
 def test_once_a_quota_is_filled_its_domain_is_no_longer_searched(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +136,7 @@ def test_processes_of_their_own_end_with_the_same_digests(bench: Bench) -> None:
     model.save_pretrained(bench.give("sft_checkpoint") / "hf")
     section = {"lowest_success": 0, "highest_success": 1, "max_new_tokens": 8, "figure_samples": 2, "sampling": {"dtype": "float32"}}
     one, two = (run_as_job(bench, str(number), number, {**SECTION, **section}) for number in (1, 2))
-    assert {output["name"] for output in one["outputs"]} >= {"pairs", "pivots.json", "trajectory.json"}
+    assert {output["name"] for output in one["outputs"]} == {"pairs", "answers.jsonl", "pivots.json"}
     assert [output["digest"] for output in two["outputs"]] == [output["digest"] for output in one["outputs"]]
     assert two["counts"] == one["counts"]
 

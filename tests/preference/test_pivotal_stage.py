@@ -119,10 +119,30 @@ def test_the_picture_boxes_the_pivot_and_escapes_the_text(bench: Bench, model) -
     page = (context.out / "figure3.html").read_text()
     assert 'class="pivot' in page
     assert render(Trajectory(**data)) == page
-    hostile = Trajectory("<script>", ("<b>", "&"), (-0.1, -3.0), (0.5, 0.9, 1.0), 0.2, 8)
-    assert hostile.pivots() == [0]
+    assert "unknown to 1.00" not in page
+    hostile = Trajectory("<script>", ("<b>", "&"), (-0.1, -3.0), (0.5, None, 1.0), (), 0.2, 8)
     assert "<script>" not in render(hostile)
     assert 'class="rare"' in render(hostile)
+
+
+def test_every_searched_answer_with_a_verified_pivot_is_kept_for_the_command(bench: Bench, model) -> None:
+    model()
+    context = bench.context("pivotal_pairs", INPUTS, **SECTION)
+    pivotal.run(context)
+    answers = [json.loads(line) for line in (context.out / "answers.jsonl").read_text().splitlines()]
+    assert {answer["id"] for answer in answers} <= {q["id"] for q in QUESTIONS[:3]}
+    assert answers
+    pivots = 0
+    for answer in answers:
+        assert len(answer["success"]) == len(answer["tokens"]) + 1 == len(answer["log_probs"]) + 1
+        assert answer["success"][-1] == ("".join(answer["tokens"]).startswith(GOOD))
+        for position in answer["pivots"]:
+            pivots += 1
+            assert abs(answer["success"][position + 1] - answer["success"][position]) > 0.15
+    report = json.loads((context.out / "pivots.json").read_text())
+    assert pivots >= report["pairs"]
+    shown = json.loads((context.out / "trajectory.json").read_text())
+    assert len(shown["pivots"]) == max(len(answer["pivots"]) for answer in answers)
 
 
 @pytest.mark.parametrize("text", [QUESTIONS[2]["text"], "question  2: 5 + 3?"])
@@ -158,4 +178,4 @@ def test_without_a_question_in_the_window_only_refusals_remain(bench: Bench, mod
     context = bench.context("pivotal_pairs", INPUTS, **SECTION)
     pivotal.run(context)
     assert [pair["id"] for pair in rows(context, "pairs")] == [REFUSAL["id"]]
-    assert sorted(output.name for output in context.outputs) == ["pairs", "pivots.json"]
+    assert sorted(output.name for output in context.outputs) == ["answers.jsonl", "pairs", "pivots.json"]

@@ -13,7 +13,7 @@ from factory.errors import SeedmillError
 from factory.preference.figure import Trajectory
 from factory.records import new_record
 
-SHOWN = Trajectory("How many?", ("So", "[b]", " 8"), (-0.1, -3.0, -0.01), (0.5, 0.5, 0.9, 1.0), 0.2, 8)
+SHOWN = Trajectory("How many?", ("So", "[b]", " 8"), (-0.1, -3.0, -0.01), (0.5, 0.5, 0.9, 1.0), (1,), 0.2, 8)
 SIDE = {"text": " 8", "log_prob": -1.0, "success": 0.9}
 PAIR_RECORD = new_record(
     source="bank", locator="1", text="How many?\nSo\n+' 8'\n-' 9'", kind="pivotal_token", created_by="test@1", domain="math",
@@ -77,10 +77,24 @@ def test_a_question_is_found_by_id_or_text_and_only_its_pivotal_pairs_are_shown(
     assert "chosen ' 8': p(success) 0.90" in printed(result)
 
 
+def test_a_question_s_searched_answers_are_drawn_where_the_search_looked(made: tuple[Any, Any]) -> None:
+    shelf, version = made
+    looked = {**asdict(SHOWN), "success": (0.5, 0.5, 0.9, None), "samples": 0}
+    lines = [json.dumps({"id": name, **looked, "question": text}) for name, text in (("abc", "How many?"), ("other", "Where?"))]
+    (shelf.folder / "answers.jsonl").write_text("\n".join(lines))
+    version.outputs_made.append(Named("answers.jsonl"))
+    result = look(shelf, version, "abc")
+    assert [answer["id"] for answer in result["answers"]] == ["abc"]
+    text = printed(result)
+    assert "So[[b]] 8" in text
+    assert "the rollouts of the search, where it looked" in text
+    assert "chosen ' 8'" in text
+
+
 def test_what_is_not_there_is_said(made: tuple[Any, Any]) -> None:
     shelf, version = made
     with pytest.raises(SeedmillError, match="no pair of a question like 'xyz'"):
         look(shelf, version, "xyz")
     version.outputs_made = [Named("pairs")]
-    with pytest.raises(SeedmillError, match="no question lay in the search's window"):
+    with pytest.raises(SeedmillError, match="no pivot was verified"):
         look(shelf, version, None)
