@@ -1,25 +1,21 @@
-r"""Oracles: is the answer that a text ends in the right one?
+"""Oracles: is the answer that a text ends in the right one?
 
 Pivotal token search, judging and evaluation must all agree on what success is, so they all ask here. An oracle reads only
-the last stated answer of a text ("Answer: X", "\boxed{X}" or "#### X"): a model that states two answers is held to the
-last. Which oracles are asked follows from the known answer: tests ask for code, numbers are compared as exact fractions, so
-that no tolerance can turn a near miss into a success, and expressions by their values.
+the last stated answer of a text (`factory.preference.stated`): a model that states two answers is held to the last. Which
+oracles are asked follows from the known answer: tests ask for code, numbers are compared as exact fractions, so that no
+tolerance can turn a near miss into a success, and expressions by their values.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 from factory.preference.algebra import equivalent
+from factory.preference.choices import same_choice
 from factory.preference.code import CodeTests, passes
-from factory.preference.quantities import number, quantity
-
-_LINE_MARKERS = re.compile(r"answer:|####", re.IGNORECASE)
-_BOX = re.compile(r"\\f?box(?:ed)? *\{")
-_LEAD = re.compile(r"(?:so )?(?:the )?(?:final )?answer is:? ", re.IGNORECASE)
-_CHOICE = re.compile(r"\(?([A-Z])(?:[).:].*)?")
-_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) *\{([^{}]*)\}")
+from factory.preference.quantities import quantity
+from factory.preference.stated import final_answer, plain
 
 
 @dataclass(frozen=True)
@@ -40,80 +36,70 @@ def answer_is_correct(text: str, answer: str) -> bool:
     return given is not None and any(oracle.accepts(given, answer) for oracle in ORACLES)
 
 
-def final_answer(text: str) -> str | None:
-    """The last answer that a text states, without mark-up; None where it states none or the statement is empty."""
-    boxes = [match.end() for match in _BOX.finditer(text)]
-    markers = [match.end() for match in _LINE_MARKERS.finditer(text)]
-    if boxes and (not markers or boxes[-1] >= markers[-1]):
-        found = _braced(text[boxes[-1] :])
-    else:
-        found = text[markers[-1] :].split("\n", 1)[0] if markers else None
-    return None if found is None else _LEAD.sub("", _plain(found), count=1) or None
+def equal(left: str, right: str) -> bool:
+    """Whether one stated answer is right where the other one is known, by any oracle, in either direction."""
+    return any(oracle.accepts(*sides) for oracle in ORACLES for sides in ((left, right), (right, left)))
 
 
 def exact(given: str, answer: str) -> bool:
     """Equal as text, apart from mark-up and white space."""
-    return _plain(given) == _plain(answer)
+    return plain(given) == plain(answer)
 
 
 def numeric(given: str, answer: str) -> bool:
     """Equal as exact fractions with their units; False where either is no number."""
-    left, right = quantity(_plain(given)), quantity(_plain(answer))
+    left, right = quantity(plain(given)), quantity(plain(answer))
     return left is not None and right is not None and left.equals(right)
 
 
 def algebraic(given: str, answer: str) -> bool:
     """Equal as expressions. Two plain numbers are left to `numeric`."""
-    left, right = _plain(given), _plain(answer)
+    left, right = plain(given), plain(answer)
     return not (quantity(left) and quantity(right)) and equivalent(left, right)
 
 
 def multiple_choice(given: str, answer: str) -> bool:
     """Whether both name the same choice: `B`, `(B)`, `B.` and `B) some text` are one."""
-    left, right = (_CHOICE.fullmatch(_plain(side)) for side in (given, answer))
-    return left is not None and right is not None and left[1] == right[1]
+    return same_choice(plain(given), plain(answer))
 
 
 def plurality(answers: Iterable[str | None]) -> str | None:
     """The answer most often given, when it informs: None when all agree, when none repeats, or when two tie for first.
 
     Agreement of all means the question is too easy, no repetition that it is too hard or ambiguous (paper, section 2.2).
-    Numbers that are equal count as one answer; an unstated answer (None) takes part as disagreement.
+    Answers that are `equal` count as one; an unstated answer (None) takes part as disagreement. Where answers of the first
+    group are alike only by way of a third (`5 m`, `5`, `5 km`), there is no one answer that was given most often: None.
     """
     given = list(answers)
-    keys = [None if a is None else _plain(a) if (value := number(_plain(a))) is None else value for a in given]
-    ranking = Counter(key for key in keys if key is not None).most_common(2)
-    if not ranking or not 1 < ranking[0][1] < len(given):
+    counts = Counter(plain(answer) for answer in given if answer is not None)
+    groups = sorted(_groups(counts), key=lambda group: sum(counts[one] for one in group), reverse=True)
+    votes = [sum(counts[one] for one in group) for group in groups[:2]]
+    if not votes or not 1 < votes[0] < len(given) or votes[0] in votes[1:] or not _all_equal(groups[0]):
         return None
-    if len(ranking) == 2 and ranking[0][1] == ranking[1][1]:
-        return None
-    return given[keys.index(ranking[0][0])]
+    return next(answer for answer in given if answer is not None and plain(answer) in groups[0])
 
 
-def _braced(text: str) -> str | None:
-    """The content of a group whose opening brace was just read; None where it is never closed."""
-    depth = 1
-    for index, character in enumerate(text):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return text[:index]
-    return None
+def _groups(answers: Mapping[str, int]) -> list[list[str]]:
+    """Answers joined by `equal`, directly or by way of others; the order in which they came decides nothing."""
+    groups: list[list[str]] = []
+    for answer in answers:
+        joined = [group for group in groups if any(equal(answer, other) for other in group)]
+        groups = [group for group in groups if group not in joined] + [[answer, *(other for group in joined for other in group)]]
+    return groups
 
 
-def _plain(text: str) -> str:
-    """Text without the mark-up that people put around an answer, and with single spaces."""
-    words = _WORDS.sub(r"\1", " ".join(text.split()))
-    words = words.replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
-    return words.strip("*`$ ").removesuffix(".").strip("*`$ ")
+def _all_equal(group: list[str]) -> bool:
+    return all(equal(left, right) for left, right in combinations(group, 2))
 
 
 ORACLES = (
     Oracle("exact", 1, exact),
     Oracle("numeric", 2, numeric),
-    Oracle("choice", 1, multiple_choice),
+    Oracle("choice", 2, multiple_choice),
     Oracle("algebraic", 1, algebraic),
 )
 """The oracles of a stated answer, cheapest first."""
 CODE_VERSION = 1
-VERSIONS = {**{oracle.name: oracle.version for oracle in ORACLES}, "code": CODE_VERSION}
+PLURALITY_VERSION = 2
+VERSIONS = {**{oracle.name: oracle.version for oracle in ORACLES}, "code": CODE_VERSION, "plurality": PLURALITY_VERSION}
 """What a report says of how success was judged."""

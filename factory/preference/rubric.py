@@ -13,7 +13,8 @@ from typing import Annotated, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from factory.preference.oracles import answer_is_correct, final_answer
+from factory.preference.oracles import answer_is_correct
+from factory.preference.stated import ends_with_answer, final_answer, statements
 from factory.records import Record
 
 Score = Annotated[int, Field(ge=1, le=5)]
@@ -116,8 +117,8 @@ def _detail(question: Record, answer: str) -> int:
 def _stylistic_issues(answer: str) -> list[str]:
     lines = [line.strip() for line in answer.strip().split("\n")]
     checks = (
-        (answer.count("Answer:") != 1, "the answer is not stated exactly once"),
-        (not lines[-1].split(". ")[-1].startswith("Answer:"), "it does not end with the answer"),
+        (len(statements(answer)) != 1, "the answer is not stated exactly once"),
+        (not ends_with_answer(answer), "it does not end with the answer"),
         (len(set(lines)) < len(lines), "a line is repeated"),
     )
     return [issue for holds, issue in checks if holds]
@@ -125,7 +126,7 @@ def _stylistic_issues(answer: str) -> list[str]:
 
 def _steps_shown(question: Record, answer: str) -> float:
     """The share of the known step values that stand in the answer's working, in order."""
-    working, place, shown = answer.split("Answer:", maxsplit=1)[0], 0, 0
+    working, place, shown = answer[: next(iter(statements(answer)), None)], 0, 0
     for value in question["steps"]:
         found = re.compile(rf"(?<![\d.]){re.escape(value)}(?!\d)").search(working, place)
         if found:
