@@ -61,8 +61,11 @@ class Input:
             yield from batch.to_pylist()
 
     def json(self, name: str) -> Any:
-        """A JSON output file."""
-        return json.loads(self.file(name).read_text(encoding="utf-8"))
+        """A JSON output file; raises `SeedmillError` where it is none, as when it was cut."""
+        try:
+            return json.loads(self.file(name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SeedmillError(f"{self.asset} {self.version}: {name} is not as it was written ({error}): rebuild {self.asset}") from error
 
 
 @dataclass

@@ -134,7 +134,7 @@ def _in_host_memory(request: AsyncRequest, *, copy: bool) -> AsyncRequest:
 
 def load(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: OptimizerParamScheduler) -> Counters:
     """Restore everything that `save` wrote, at this job's layout; every rank calls it."""
-    _check(folder)
+    check(folder)
     prepare_for_loading(optimizer)
     state = _model_state(model) | _optimizer_state(model, optimizer, loading=True)
     state |= {"scheduler": None, "counters": None}
@@ -148,7 +148,7 @@ def load(folder: Path, model: Chunks, optimizer: MegatronOptimizer, scheduler: O
 
 def load_weights(folder: Path, model: Chunks) -> None:
     """Take over the weights of another stage's checkpoint, before an optimiser copies them; every rank calls it."""
-    _check(folder)
+    check(folder)
     loaded: dict[str, Any] = dist_checkpointing.load(_model_state(model), str(folder))  # type: ignore[assignment]
     _take_over(model, loaded)
 
@@ -193,7 +193,8 @@ def _naming_a_full_disk(folder: Path) -> Iterator[None]:
         raise OSError(number, os.strerror(number), str(folder)) from error
 
 
-def _check(folder: Path) -> None:
+def check(folder: Path) -> None:
+    """Raise `SeedmillError` on rank 0 where a sealed folder is not as it was written; every rank calls it, and waits for rank 0."""
     if is_main():
         seal.check(folder)
     from_main(None)

@@ -1,4 +1,4 @@
-"""A checkpoint's list of its own files: a missing file or a flipped byte is found before a rank reads it, and named.
+"""A checkpoint's list of its own files, without which it is not loaded: a missing file or a flipped byte is found before a rank reads it, and named.
 
 Megatron's format has no checksums: a flipped byte would be trained on.
 """
@@ -10,6 +10,7 @@ from factory.digest import file_digest
 from factory.errors import SeedmillError
 
 NAME = "files.json"
+REMEDY = "bring it back, or remove the checkpoint and run again"
 
 
 def write(folder: Path, known: dict[str, str]) -> None:
@@ -19,15 +20,19 @@ def write(folder: Path, known: dict[str, str]) -> None:
 
 
 def check(folder: Path) -> None:
-    """Raise when a file is missing or has other bytes; a checkpoint that no seal was written for is taken as it is."""
-    seal = folder / NAME
-    if not seal.exists():
-        return
-    for name, digest in json.loads(seal.read_text(encoding="utf-8")).items():
+    """Raise `SeedmillError` when a file is missing or has other bytes, or when it cannot be known for want of the list."""
+    for name, digest in _listed(folder).items():
         path = folder / name
         if not path.exists():
-            raise SeedmillError(f"checkpoint {folder} lacks {name}: bring it back, or remove the checkpoint and run again")
+            raise SeedmillError(f"checkpoint {folder} lacks {name}: {REMEDY}")
         if file_digest(path) != digest:
-            raise SeedmillError(
-                f"checkpoint {folder}: {name} is not as it was written: bring it back, or remove the checkpoint and run again"
-            )
+            raise SeedmillError(f"checkpoint {folder}: {name} is not as it was written: {REMEDY}")
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    try:
+        return json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SeedmillError(f"checkpoint {folder} lacks {NAME}, the list of its files: {REMEDY}") from error
+    except ValueError as error:
+        raise SeedmillError(f"checkpoint {folder}: {NAME} is not as it was written: {REMEDY}") from error

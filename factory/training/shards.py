@@ -8,6 +8,11 @@ import numpy as np
 from factory.context import Context, Input
 from factory.errors import SeedmillError
 
+MAGIC = b"MMIDIDX\x00\x00"
+HEAD = 34
+ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
+"""The size of a token by Megatron's dtype code."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -45,13 +50,26 @@ def check(shard: Shard) -> None:
 
 
 def _indexed_bytes(shard: Shard, index: Path) -> int:
-    """The bytes that Megatron's index says its .bin has: magic (9), version (8), dtype code (1), two counts (8 each), lengths."""
+    """The bytes that a shard's .bin has by its index, once that is whole and agrees with itself.
+
+    An index is magic (9 bytes), version (8), dtype code (1) and two counts (8 each), then each sequence's length (4), each
+    sequence's offset in the .bin (8), and where each document begins among the sequences (8), with their number at the end.
+    """
     raw = index.read_bytes()
-    if len(raw) < 34 or raw[:9] != b"MMIDIDX\x00\x00":
+    if len(raw) < HEAD or raw[:9] != MAGIC or raw[17] not in ITEM_BYTES:
         raise SeedmillError(f"{shard.asset}: {index.name} is not a Megatron index: build the shard again")
-    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}
-    sequences = int.from_bytes(raw[18:26], "little")
-    if len(raw) < 34 + 4 * sequences:
-        raise SeedmillError(f"{shard.asset}: {index.name} is cut short: build the shard again")
-    lengths = np.frombuffer(raw, dtype=np.int32, count=sequences, offset=34)
-    return int(lengths.sum(dtype=np.int64)) * sizes[raw[17]]
+    sequences, documents = (int.from_bytes(raw[at : at + 8], "little") for at in (18, 26))
+    expected = HEAD + 12 * sequences + 8 * documents
+    if len(raw) != expected:
+        raise SeedmillError(f"{shard.asset}: {index.name} has {len(raw)} bytes but its counts ask for {expected}: build the shard again")
+    sizes = np.frombuffer(raw, np.int32, sequences, HEAD).astype(np.int64) * ITEM_BYTES[raw[17]]
+    offsets = np.frombuffer(raw, np.int64, sequences, HEAD + 4 * sequences)
+    begins = np.frombuffer(raw, np.int64, documents, HEAD + 12 * sequences)
+    if not (_runs_through(begins, sequences) and np.array_equal(np.cumsum(sizes) - sizes, offsets)):
+        raise SeedmillError(f"{shard.asset}: {index.name} contradicts itself: build the shard again")
+    return int(sizes.sum())
+
+
+def _runs_through(begins: np.ndarray, sequences: int) -> bool:
+    """Whether documents begin at rising sequences, from the first, and end with the last."""
+    return bool(len(begins) and begins[0] == 0 and begins[-1] == sequences and (np.diff(begins) > 0).all())

@@ -20,7 +20,7 @@ import torch
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.training import checkpoint, flops, shadow
+from factory.training import checkpoint, flops, seal, shadow
 from factory.training import optimizer as optimizers
 from factory.training.config import ModelConfig, TrainingConfig
 from factory.training.distributed import from_main, is_main, speaks_for_loss, sum_over_world
@@ -204,6 +204,7 @@ class Trainer:
         """Begin a checkpoint to resume from, which is written while training goes on."""
         if is_main():
             write_metrics(folder / "metrics.jsonl", self.metrics)
+            seal.write(folder, {})
         return checkpoint.begin(_made(folder / "mcore"), self.model, self.optimizer, self.scheduler, self.counters)
 
     def save(self, folder: Path) -> None:
@@ -214,6 +215,7 @@ class Trainer:
         found = self.saver.newest()
         if found is None:
             return
+        checkpoint.check(found)
         self.counters = checkpoint.load(found / "mcore", self.model, self.optimizer, self.scheduler)
         self.metrics = read_metrics(found / "metrics.jsonl")
         if is_main():

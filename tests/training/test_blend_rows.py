@@ -47,10 +47,35 @@ def test_a_truncated_shard_is_one_clear_error(world):
         run_here(spec_of(world))
 
 
-def test_a_truncated_index_is_one_clear_error(world):
+def flipped(index, at):
+    return index[:at] + bytes([index[at] ^ 1]) + index[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index[:20], r"data\.idx is not a Megatron index"),
+        (lambda index: index[:17] + bytes([99]) + index[18:], r"data\.idx is not a Megatron index"),
+        (lambda index: index[:60], r"data\.idx has 60 bytes but its counts ask for \d+"),
+        (lambda index: index[:-8], r"data\.idx has \d+ bytes but its counts ask for \d+"),
+        (lambda index: index[:-400], r"data\.idx has \d+ bytes but its counts ask for \d+"),
+        (lambda index: index + b"more", r"data\.idx has \d+ bytes but its counts ask for \d+"),
+        (lambda index: flipped(index, 40), r"data\.idx contradicts itself"),
+        (lambda index: flipped(index, 34 + 4 * 60 + 80), r"data\.idx contradicts itself"),
+        (lambda index: flipped(index, len(index) - 24), r"data\.idx contradicts itself"),
+    ],
+)
+def test_a_damaged_index_is_one_clear_error(world, change, message):
     index = shard(world) / "data.idx"
-    index.write_bytes(index.read_bytes()[:60])
-    with pytest.raises(SeedmillError, match=r"token_shards/code: data\.idx is cut short"):
+    index.write_bytes(change(index.read_bytes()))
+    with pytest.raises(SeedmillError, match=f"token_shards/code: {message}: build the shard again"):
+        run_here(spec_of(world))
+
+
+def test_a_blend_that_was_cut_is_one_clear_error(world):
+    blend = Path(world.inputs["pretraining_blend"].path) / "blend.json"
+    blend.write_text(blend.read_text()[:20])
+    with pytest.raises(SeedmillError, match=r"pretraining_blend 1: blend\.json is not as it was written .*: rebuild pretraining_blend"):
         run_here(spec_of(world))
 
 

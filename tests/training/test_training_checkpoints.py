@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import re
 import shutil
 from pathlib import Path
 
@@ -17,18 +18,6 @@ SHARDED = {"distributed_optimizer": True}
 def only_part(spec):
     (part,) = (Path(spec.folder) / "parts").iterdir()
     return part
-
-
-@pytest.fixture
-def halfway(world):
-    """A finished job of 8 steps, whose part after 4 steps another can go on from."""
-    spec = world.spec("pretrained_checkpoint", "pretrain", SECTION, "halfway")
-    run_here(spec)
-    return spec
-
-
-def go_on(world, halfway, section=SECTION):
-    return world.spec("pretrained_checkpoint", "pretrain", section, "again", previous=(halfway.folder,))
 
 
 @pytest.mark.ranks4
@@ -54,31 +43,68 @@ def ranks_of(layout):
     return layout.get("tensor", 1) * layout.get("pipeline", 1) * layout.get("data", 1)
 
 
-def test_a_missing_file_of_a_checkpoint_is_named(world, halfway):
-    next((only_part(halfway) / "mcore").glob("*.distcp")).unlink()
-    with pytest.raises(SeedmillError, match=r"step-00000004/mcore lacks .*\.distcp: bring it back"):
-        run_here(go_on(world, halfway))
+def remove(path):
+    path.unlink()
 
 
-def test_a_flipped_byte_of_a_checkpoint_is_found(world, halfway):
-    path = next((only_part(halfway) / "mcore").glob("*.distcp"))
+def flip(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(SeedmillError, match=r"\.distcp is not as it was written"):
-        run_here(go_on(world, halfway))
 
 
-def test_a_flipped_byte_of_a_parent_is_found(trained, tmp_path):
-    source = trained.inputs["pretrained_checkpoint"]
-    broken = tmp_path / "broken"
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+LACKS, CHANGED = r" lacks {}.*: bring it back", r": {} is not as it was written: bring it back"
+DAMAGES = [
+    *((file, remove, LACKS) for file in ("__0_0.distcp", ".metadata", "common.pt", "files.json")),
+    *((file, damage, CHANGED) for file in ("__0_0.distcp", ".metadata", "files.json") for damage in (flip, cut)),
+]
+PART_DAMAGES = [
+    ("files.json", remove, LACKS),
+    ("metrics.jsonl", remove, LACKS),
+    ("metrics.jsonl", flip, CHANGED),
+    ("metrics.jsonl", cut, CHANGED),
+]
+
+
+@pytest.mark.parametrize(("file", "damage", "message"), [(f"mcore/{d[0]}", *d[1:]) for d in DAMAGES] + PART_DAMAGES)
+def test_a_damaged_checkpoint_to_go_on_from_is_one_clear_error(trained, tmp_path, file, damage, message):
+    parts = tmp_path / "parts"
+    shutil.copytree(trained.root / "jobs" / "pretrained_checkpoint-1" / "parts", parts)
+    damage(parts / "step-00000004" / file)
+    section = SECTION | {"micro_batch": SHORT["micro_batch"]}
+    with pytest.raises(SeedmillError, match=message_about(file, message)):
+        run_here(trained.spec("pretrained_checkpoint", "pretrain", section, tmp_path.name, previous=(str(tmp_path),)))
+
+
+@pytest.mark.parametrize(("file", "damage", "message"), DAMAGES)
+def test_a_damaged_parent_is_one_clear_error(trained, tmp_path, file, damage, message):
+    with pytest.raises(SeedmillError, match=message_about(file, message)):
+        run_here(from_parent(trained, tmp_path, lambda parent: damage(parent / "mcore" / file)))
+
+
+def test_a_parent_whose_settings_were_cut_is_one_clear_error(trained, tmp_path):
+    with pytest.raises(SeedmillError, match=r"pretrained_checkpoint 1: hf/config.json is not as it was written .*: rebuild"):
+        run_here(from_parent(trained, tmp_path, lambda parent: cut(parent / "hf" / "config.json")))
+
+
+def message_about(file, message):
+    """A byte that flips in the list of files is found as a file that differs from it, or that it does not have."""
+    if file.endswith("files.json") and message is CHANGED:
+        return "(lacks|: ) .*: bring it back|is not as it was written"
+    return message.format(re.escape(Path(file).name))
+
+
+def from_parent(trained, tmp_path, damage):
+    """A job that starts from a damaged copy of the pretrained checkpoint."""
+    source, broken = trained.inputs["pretrained_checkpoint"], tmp_path / "broken"
     shutil.copytree(source.path, broken)
-    path = next((broken / "mcore").glob("*.distcp"))
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
-    spec = trained.spec("dpo_broken", "dpo", {"start_from": "pretrained_checkpoint", **SHORT, "steps": 1})
-    spec = spec.model_copy(update={"inputs": spec.inputs | {"pretrained_checkpoint": source.model_copy(update={"path": str(broken)})}})
-    with pytest.raises(SeedmillError, match="is not as it was written"):
-        run_here(spec)
+    damage(broken)
+    spec = trained.spec("dpo_broken", "dpo", {"start_from": "pretrained_checkpoint", **SHORT, "steps": 1}, tmp_path.name)
+    return spec.model_copy(update={"inputs": spec.inputs | {"pretrained_checkpoint": source.model_copy(update={"path": str(broken)})}})
 
 
 def test_a_full_disk_during_a_save_is_one_clear_error_and_keeps_the_checkpoint_before(world, monkeypatch):
