@@ -5,11 +5,12 @@ finds wrong into one line that names the field, the value and the remedy.
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from factory.cluster.config import ClusterConfig, LocalConfig
 from factory.curation.config import DecontaminationConfig, DedupConfig, ExtractConfig, FilterConfig, SeedConfig, SourceConfig
@@ -27,7 +28,16 @@ from factory.tokens.config import LongContextConfig as LongContextBlendConfig
 from factory.training.config import DpoConfig, ImportConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
 
 IMPORTED = "imported_checkpoint"
-NAME = r"^[a-z][a-z0-9_-]{0,40}$"
+
+
+def _part_of_a_key(name: str) -> str:
+    """A name that can be a part of an asset's key, of a folder's and of an object's."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", name):
+        raise ValueError("a name begins with a letter from a to z; up to 40 such letters, digits, hyphens and underscores follow")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_part_of_a_key)]
 
 
 class CurationSection(Section):
@@ -90,11 +100,11 @@ class EvaluationSection(Section):
 class Recipe(Section):
     """An experiment. Its name, its plan and the places where things lie and run never enter an artefact's identity."""
 
-    experiment: str = Field(pattern=NAME, description="the experiment's name: the first part of every asset key")
+    experiment: Name = Field(description="the experiment's name: the first part of every asset key")
     seed: int = Field(default=0, ge=0, description="the seed of everything that is drawn; `--seed` runs another")
     store: StoreConfig = StoreConfig()
     cluster: ClusterConfig = LocalConfig()
-    sources: dict[str, SourceConfig] = Field(min_length=1, description="the raw material, by name")
+    sources: dict[Name, SourceConfig] = Field(min_length=1, description="the raw material, by name")
     curation: CurationSection = CurationSection()
     synthesis: SynthesisConfig = SynthesisConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -132,6 +142,15 @@ class Recipe(Section):
                 f"training.pretrain.start_from is {start!r} and training.imported is {'set' if imported else 'absent'}: "
                 f"to go on from a Hugging Face checkpoint, set training.imported and start_from: {IMPORTED}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_are_told_apart(self) -> Self:
+        """The orchestrator writes an underscore for a hyphen."""
+        seen: dict[str, str] = {}
+        for name in self.sources:
+            if (other := seen.setdefault(name.replace("-", "_"), name)) != name:
+                raise ValueError(f"sources {other!r} and {name!r} differ in hyphens and underscores alone: rename one")
         return self
 
     @model_validator(mode="after")
@@ -188,18 +207,40 @@ def load(path: Path, seed: int | None = None) -> Recipe:
 
     Raises SeedmillError naming the field, the value and what is wrong with it.
     """
+    from factory.graph import build  # the graph is made from a recipe, so it is known only after this module
+
     data = _read(path)
     if seed is not None and seed != data.get("seed", 0):
         data |= {"seed": seed, "experiment": f"{data.get('experiment')}-seed{seed}"}
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
+        build(recipe)  # whatever the recipe names as a stage's input must be an asset
     except ValidationError as error:
         raise SeedmillError(f"{path}: {'; '.join(_explain(e) for e in error.errors())}") from error
+    except SeedmillError as error:
+        raise SeedmillError(f"{path}: {error}") from error
+    return recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a mapping has each key once: PyYAML alone takes the last of several, and says nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                problem = f"key {key.value!r} stands twice in one mapping; keep one"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader of our own)
+    except UnicodeDecodeError as error:
+        raise SeedmillError(f"recipe {path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise SeedmillError(f"recipe {path} cannot be read: {error.strerror}; recipes of this project lie in recipes/") from error
     except yaml.YAMLError as error:
@@ -213,5 +254,8 @@ def _explain(error: Any) -> str:
     field = ".".join(str(part) for part in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
         return f"unknown key {field} (value {error['input']!r}): remove it or mend its spelling"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["loc"][-1:] == ("[key]",):
+        return f"{'.'.join(error['loc'][:-2])} (name {error['input']!r}): {message}"
     value = "" if isinstance(error["input"], dict) else f" (value {error['input']!r})"
-    return f"{field}{value}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{field}{value}: {message}"

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 
 from factory.errors import SeedmillError
 from factory.graph import ablation, curation, evaluation, preference, release, synthesis, tokens, training
+from factory.graph.named import check_names
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
 
@@ -13,15 +14,23 @@ GROUPS = (curation, synthesis, tokens, training, preference, evaluation, release
 
 
 def build(recipe: Recipe) -> dict[str, Stage]:
-    """All stages by name, each after its inputs; among equals, in the order that the groups list them."""
+    """All stages by name, each after its inputs; among equals, in the order that the groups list them.
+
+    Raises SeedmillError where the recipe has a stage start from what is no asset of its kind, or from what is made from it.
+    """
     listed = {stage.name: stage for group in GROUPS for stage in group.stages(recipe)}
+    check_names(recipe, listed)
     order = TopologicalSorter({name: stage.inputs for name, stage in listed.items()})
-    return {name: listed[name] for name in order.static_order()}
+    try:
+        return {name: listed[name] for name in order.static_order()}
+    except CycleError as error:
+        circle = " <- ".join(reversed(error.args[1]))
+        raise SeedmillError(f"an asset would be made from itself: {circle}; mend start_from or pairs in `training`") from error
 
 
 def default_selection(stages: dict[str, Stage]) -> list[str]:
-    """The assets that a plain run makes: all but the ablation's."""
-    return [name for name, stage in stages.items() if stage.group != "ablation"]
+    """The assets that a plain run makes: all but the ablation's, unless a recipe has the model start from one of its arms."""
+    return [stage.name for stage in upstream(stages, {name for name, stage in stages.items() if stage.group != "ablation"})]
 
 
 def select(stages: dict[str, Stage], words: Sequence[str]) -> list[str]:
