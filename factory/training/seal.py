@@ -1,4 +1,5 @@
-"""A checkpoint's list of its own files, without which it is not loaded: a missing file or a flipped byte is found before a rank reads it, and named.
+"""A checkpoint's list of its own files, without which it is not loaded: a missing file or a flipped byte is found before a rank
+reads it, and named.
 
 Megatron's format has no checksums: a flipped byte would be trained on.
 """
