@@ -9,10 +9,11 @@ from factory.store.manifest import Manifest
 
 
 def pictures(_: Manifest, folder: Path) -> dict[str, bytes | None]:
-    """Accuracy by family of problems, by checkpoint, and loss by position, all with intervals."""
+    """Accuracy by family of problems, by checkpoint, and loss by position, all with intervals; what became of trivia."""
     return {
         "greedy accuracy": figures.families(folder),
         "accuracy by stage": figures.by_stage(folder),
+        "trivia: correct, not attempted, incorrect": figures.trivia(folder),
         "loss by position": figures.long_context(folder),
     }
 

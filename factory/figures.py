@@ -21,6 +21,8 @@ BLUE, ORANGE, GREY = "#0969da", "#d1681d", "#8c959f"
 SIZE = (5.6, 3.2)
 DPI = 90
 MOST_BARS = 14
+LEAST_LABELLED = 0.05
+"""Narrower pieces of a bar have no room for their share."""
 
 
 def drops(manifest: Manifest) -> bytes | None:
@@ -152,6 +154,34 @@ def long_context(folder: Path) -> bytes | None:
         means, errors = [bucket["mean"] for bucket in buckets], [bucket["standard_error"] for bucket in buckets]
         axes.errorbar(middles, means, yerr=errors, fmt="o-", color=colour, capsize=3, label=name.removesuffix("_checkpoint"))
     axes.legend(frameon=False)
+    return _png(figure)
+
+
+def trivia(folder: Path) -> bytes | None:
+    """What became of trivia questions, as in the paper's figure 6: of one checkpoint (`scores.json`), or of each (`gate.json`)."""
+    found = {name: json.loads((folder / name).read_bytes()) for name in ("gate.json", "scores.json") if (folder / name).exists()}
+    own = found.get("scores.json", {}).get("trivia", {}).get("families")
+    checkpoints = found.get("gate.json", {}).get("trivia", {}) | ({"": own} if own else {})
+    rows = [
+        (f"{name.removesuffix('_checkpoint')} {family}".strip(), score)
+        for family in ("answerable", "unanswerable")
+        for name, families in checkpoints.items()
+        if (score := families.get(family))
+    ]
+    return _three_way(rows) if rows else None
+
+
+def _three_way(rows: Sequence[tuple[str, Mapping[str, float]]]) -> bytes:
+    figure, axes = _canvas("share of trivia questions", "")
+    labels, begin = [label for label, _ in rows], [0.0] * len(rows)
+    for verdict, colour in (("correct", BLUE), ("not attempted", GREY), ("incorrect", ORANGE)):
+        shares = [score[verdict] for _, score in rows]
+        bars = axes.barh(labels, shares, left=begin, color=colour, label=verdict)
+        axes.bar_label(bars, [f"{share:.0%}" if share >= LEAST_LABELLED else "" for share in shares], label_type="center", fontsize=7)
+        begin = [start + share for start, share in zip(begin, shares, strict=True)]
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _png(figure)
 
 

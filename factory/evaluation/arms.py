@@ -13,6 +13,7 @@ from factory.context import Context
 from factory.evaluation.checkpoint import TRIVIA
 from factory.evaluation.compare import Answers, read_answers
 from factory.evaluation.config import ArmsConfig
+from factory.evaluation.scores import VERDICTS
 from factory.evaluation.statistics import Change, paired_change, share
 
 Row = dict[str, Any]
@@ -75,5 +76,4 @@ def trivia(context: Context, name: str) -> dict[str, Row]:
 
 
 def _three_way(score: Mapping[str, Any]) -> Row:
-    verdicts = ("correct", "not attempted", "incorrect")
-    return {verdict: asdict(share(round(score[verdict] * score["n"]), score["n"])) for verdict in verdicts}
+    return {verdict: asdict(share(round(score[verdict] * score["n"]), score["n"])) for verdict in VERDICTS}

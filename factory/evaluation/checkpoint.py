@@ -18,11 +18,12 @@ from factory.evaluation.config import EvaluationConfig
 from factory.evaluation.divergence import divergence
 from factory.evaluation.records import ANSWER, MODES, Mode, Reply, answer_record, style_of
 from factory.evaluation.refusal import verdict
-from factory.evaluation.scores import Score, grouped, score, three_way
+from factory.evaluation.scores import VERDICTS, Score, grouped, score, three_way
 from factory.preference.oracles import answer_is_correct
+from factory.preference.trivia_records import base_prompt
 from factory.records import Record
 
-COLUMNS = ["id", "text", "license", "language", "family", "answer"]
+COLUMNS = ["id", "text", "license", "language", "kind", "family", "answer"]
 NEXT_EXERCISE = "\nExercise."
 SCORED_ANSWERS = 256
 BENCHMARK, TRIVIA = "benchmark_answer", "trivia_answer"
@@ -42,9 +43,8 @@ def run(context: Context) -> None:
     }
     rows = [row for mode in MODES for row in answers[mode]]
     if "refusals" in context.inputs:
-        questions = list(context.inputs["refusals"].records("questions", columns=COLUMNS))
-        context.keep(len(questions))
-        trivia = examination.answer(questions, "greedy", TRIVIA)
+        trivia = examination.trivia()
+        context.keep(len(trivia))
         scores["trivia"] = trivia_scores(trivia)
         rows += trivia
     if config.reference is not None:
@@ -64,11 +64,24 @@ class Examination:
 
     def answer(self, questions: Sequence[Record], mode: Mode, kind: str = BENCHMARK) -> list[Record]:
         """One graded answer to each question."""
-        config = self.config
-        prompts = [self.candidate.prompt(question["text"], config.prompt) for question in questions]
-        temperature = 0.0 if mode == "greedy" else config.temperature
+        prompts = [self.candidate.prompt(question["text"], self.config.prompt) for question in questions]
+        return self._answers(questions, prompts, mode, kind)
+
+    def trivia(self) -> list[Record]:
+        """A graded greedy answer to each trivia question that was held out; a base model is asked as it was for the refusals."""
+        refusals = self.context.inputs["refusals"]
+        questions = list(refusals.records("questions", columns=COLUMNS))
+        if self.config.prompt == "chat":
+            return self.answer(questions, "greedy", TRIVIA)
+        examples = [(row["text"], row["answer"]) for row in refusals.records("examples", columns=COLUMNS)]
+        tokenizer = self.candidate.tokenizer
+        prompts = [(tokenizer.eod, *tokenizer.encode(base_prompt(row["text"], row["kind"], examples))) for row in questions]
+        return self._answers(questions, prompts, "greedy", TRIVIA)
+
+    def _answers(self, questions: Sequence[Record], prompts: Sequence[tuple[int, ...]], mode: Mode, kind: str) -> list[Record]:
+        temperature = 0.0 if mode == "greedy" else self.config.temperature
         seed = self.context.seed(f"{kind} {mode}")
-        replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=config.max_new_tokens, seed=seed)
+        replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=self.config.max_new_tokens, seed=seed)
         return [self._graded(question, reply, mode, kind) for question, (reply,) in zip(questions, replies, strict=True)]
 
     def divergence(self, questions: Sequence[Record], reference: str) -> Score:
@@ -111,4 +124,7 @@ def headline(scores: Score) -> dict[str, float]:
     numbers = {f"{mode}_{key}": scores[mode][key] for mode in MODES for key in ("accuracy", "low", "high")}
     if "divergence" in scores:
         numbers |= {"divergence": scores["divergence"]["per_answer"], "divergence_per_token": scores["divergence"]["per_token"]}
-    return numbers | ({"trivia_not_attempted": scores["trivia"]["not attempted"]} if "trivia" in scores else {})
+    if "trivia" in scores:
+        asked = {"trivia": scores["trivia"], **{f"trivia_{name}": score for name, score in scores["trivia"]["families"].items()}}
+        numbers |= {f"{name}_{verdict.replace(' ', '_')}": score[verdict] for name, score in asked.items() for verdict in VERDICTS}
+    return numbers

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from factory.context import Context
+from factory.context import Context, Input
 from factory.errors import SeedmillError
 from factory.evaluation.compare import Answers, comparisons, read_answers
 from factory.evaluation.config import GateConfig
@@ -39,7 +39,7 @@ def at_most(name: str, value: float, threshold: float) -> Rule:
 
 
 def run(context: Context) -> None:
-    """Write `gate.json`: whether the candidate passed, every rule, and the comparison of consecutive checkpoints."""
+    """Write `gate.json`: whether the candidate passed, every rule, the comparison of consecutive checkpoints, and trivia by checkpoint."""
     config = context.section(GateConfig)
     answers = {name: _answers(context, name) for name in config.order}
     found = comparisons(config.order, answers, config.significance)
@@ -58,20 +58,25 @@ def run(context: Context) -> None:
             "passed": passed,
             "rules": [asdict(rule) for rule in rules],
             "comparisons": [{"before": a, "after": b, **{mode: asdict(c) for mode, c in change.items()}} for a, b, change in found],
+            "trivia": {name: _evaluation(context, name).json("scores.json")["trivia"]["families"] for name in config.order},
         },
     )
     context.metrics.update(passed=passed, **{rule.name: rule.value for rule in rules})
 
 
 def _answers(context: Context, checkpoint: str) -> Answers:
+    answers = read_answers(_evaluation(context, checkpoint))
+    context.keep(sum(map(len, answers.values())))
+    return answers
+
+
+def _evaluation(context: Context, checkpoint: str) -> Input:
     name = f"evaluation/{checkpoint}"
     if name not in context.inputs:
         raise SeedmillError(
             f"{context.spec.asset}: gate.order names {checkpoint!r}, but there is no input {name!r}; take it out of the order"
         )
-    answers = read_answers(context.inputs[name])
-    context.keep(sum(map(len, answers.values())))
-    return answers
+    return context.inputs[name]
 
 
 def judge(

@@ -9,6 +9,7 @@ from factory.evaluation.statistics import share
 from factory.records import Record
 
 Score = dict[str, Any]
+VERDICTS = ("correct", "not attempted", "incorrect")
 
 
 def score(answers: Sequence[Record]) -> Score:
@@ -46,7 +47,7 @@ def three_way(verdicts: Sequence[str]) -> Score:
     precision, recall = correct / attempted if attempted else 0.0, correct / n
     return {
         "n": len(verdicts),
-        **{name: counts[name] / n for name in ("correct", "not attempted", "incorrect")},
+        **{name: counts[name] / n for name in VERDICTS},
         "correct_given_attempted": precision,
         "f1": 2 * precision * recall / (precision + recall) if correct else 0.0,
     }

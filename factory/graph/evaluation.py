@@ -40,6 +40,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             run="factory.evaluation.gate:run",
             section=section.gate,
             inputs=(*(stage.name for stage in evaluations), "long_context_evaluation", "safety_report"),
+            code_version=2,
             seeded=False,
         ),
     ]
@@ -57,14 +58,13 @@ def examination(checkpoint: str, recipe: Recipe, group: str = "evaluation") -> S
         reference="sft_checkpoint" if checkpoint in ALIGNED else None,
         sampling=settings.sampling,
     )
-    others = [] if checkpoint in BASE else ["refusals"]
-    others += ["sft_checkpoint"] if checkpoint in ALIGNED else []
+    others = ("refusals", "sft_checkpoint") if checkpoint in ALIGNED else ("refusals",)
     return sampled(
         f"evaluation/{checkpoint}",
-        f"`{checkpoint}` on the held-out problems, greedily and sampled, with Wilson intervals.",
+        f"`{checkpoint}` on the held-out problems, greedily and sampled, with Wilson intervals, and on held-out trivia.",
         "factory.evaluation.checkpoint:run",
         section,
         ("tokenizer", checkpoint, "benchmarks", *others),
         group,
-        code_version=2,
+        code_version=3,
     )

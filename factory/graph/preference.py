@@ -22,7 +22,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             "factory.preference.refusals:run",
             preference.refusals,
             ("tokenizer", "midtrained_checkpoint", "benchmarks"),
-            code_version=3,
+            code_version=4,
         ),
         sampled(
             "pivotal_pairs",

@@ -24,15 +24,23 @@ from factory.preference.questions import Examiner
 from factory.preference.records import preference_pair
 from factory.preference.rounds import Rounds
 from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, REFUSALS, SHOWN, Trivia, about_name, draw_trivia
+from factory.preference.trivia_records import (
+    EXAMPLE,
+    HELD_OUT,
+    KNOWLEDGE,
+    LICENSE,
+    TRAINING,
+    base_prompt,
+    kind_of,
+    question_record,
+    question_records,
+)
 from factory.records import Record, new_record, record_id
 from factory.sampling.api import SampleRequest
 from factory.schemas import CONVERSATION, PAIR, PROBLEM
-from factory.synthesis.formats import exercise, native_prompt
 from factory.tokens.tokenizer import chatml, load
 
 CREATED_BY = "refusals@2"
-HELD_OUT, TRAINING = "held-out", "training"
-LICENSE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ class Preference(NamedTuple):
 def run(context: Context) -> None:
     """Write `conversations` (for fine-tuning), `pairs` (first tokens only), and the questions, held out and trained on, apart.
 
-    `questions` are for evaluation: no conversation and no pair is about any of them.
+    `questions` are for evaluation: no conversation and no pair is about any of them. `examples` stand before each question that
+    a base model is asked.
     """
     config = context.section(RefusalConfig)
     lots = context.random("trivia")
@@ -71,15 +80,18 @@ def run(context: Context) -> None:
     trivia = draw_trivia(config.questions // 2 + held_out, lots)
     _check_disjoint(context, trivia)
     examiner = Examiner(load(context.inputs["tokenizer"].path))
-    asked = ask(context, config, examiner, trivia[held_out:])
+    examples = [about_name(name, "") for name in SHOWN]
+    asked = ask(context, config, examiner, trivia[held_out:], [(one.question, one.answer) for one in examples])
     conversations = [_conversation(*turn) for one in asked for turn in lessons(one, config.usually, lots)]
     pairs = [pair for one in asked for pair in _pairs(one, config.pair_tokens, examiner, lots)]
-    questions = [record for one in trivia[:held_out] for record in question_records(one, HELD_OUT)]
-    trained = [record for one in trivia[held_out:] for record in question_records(one, TRAINING)]
+    questions = [record for one in trivia[:held_out] for record in question_records(one, HELD_OUT, CREATED_BY)]
+    trained = [record for one in trivia[held_out:] for record in question_records(one, TRAINING, CREATED_BY)]
+    shown = [question_record(one.question, one.answer, EXAMPLE, KNOWLEDGE, CREATED_BY) for one in examples]
     context.write_records("conversations", conversations, CONVERSATION)
     context.write_records("pairs", pairs, PAIR)
     context.write_records("questions", questions, PROBLEM)
     context.write_records("trained_questions", trained, PROBLEM)
+    context.write_records("examples", shown, PROBLEM)
     context.made("questions", len(questions) + len(trained))
     _report(context, asked, conversations, pairs)
 
@@ -91,23 +103,19 @@ def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:
             raise SeedmillError(f"benchmark problem {problem['id']} is a trivia question of refusals: take it out of the benchmarks")
 
 
-def ask(context: Context, config: RefusalConfig, examiner: Examiner, trivia: Sequence[Trivia]) -> list[Asked]:
+def ask(
+    context: Context, config: RefusalConfig, examiner: Examiner, trivia: Sequence[Trivia], examples: Sequence[tuple[str, str]]
+) -> list[Asked]:
     """Ask the midtrained model each question and its variant several times, in the format of its pretraining: it knows no chat."""
     rounds = Rounds(open_sampler(context, "midtrained_checkpoint", config.sampling), context.parts, context.seed)
     tokenizer = examiner.tokenizer
     settings = replace(examiner.settings(config.temperature, config.max_new_tokens), stop=(tokenizer.eod,))
-    prompts = [prompt(one.question, one.knowledge) for one in trivia] + [prompt(one.bogus, one.knowledge) for one in trivia]
-    requests = [SampleRequest((tokenizer.eod, *tokenizer.encode(text)), config.samples) for text in prompts]
+    asked = [(one.question, kind_of(one)) for one in trivia] + [(one.bogus, kind_of(one)) for one in trivia if one.bogus]
+    requests = [SampleRequest((tokenizer.eod, *tokenizer.encode(base_prompt(*one, examples))), config.samples) for one in asked]
     answers = [[examiner.text(c.tokens) for c in drawn] for drawn in rounds.draw(requests, settings)]
     context.progress(len(trivia), len(trivia), "questions")
-    return [grade(one, *pair) for one, *pair in zip(trivia, answers[: len(trivia)], answers[len(trivia) :], strict=True)]
-
-
-def prompt(question: str, knowledge: bool) -> str:
-    """A list problem stands as pretraining shows it; after a form that pretraining lacks, examples are needed."""
-    shots = [about_name(name, "") for name in SHOWN] if knowledge else []
-    shown = [exercise(shot.question, f"Answer: {shot.answer}") for shot in shots]
-    return "\n\n".join([*shown, native_prompt(question)])
+    own, to_bogus = answers[: len(trivia)], iter(answers[len(trivia) :])
+    return [grade(one, replies, next(to_bogus) if one.bogus else ()) for one, replies in zip(trivia, own, strict=True)]
 
 
 def grade(trivia: Trivia, answers: Sequence[str], to_bogus: Sequence[str] = ()) -> Asked:
@@ -148,7 +156,7 @@ def _usual(guesses: Sequence[str]) -> str:
 def _pairs(asked: Asked, tokens: int, examiner: Examiner, lots: random.Random) -> Iterator[Record]:
     """The preferences in token ids, cut after the first `tokens` of each reply (paper: five)."""
     tokenizer, one = examiner.tokenizer, asked.trivia
-    records = {record["text"]: record for record in question_records(one, TRAINING)}
+    records = {record["text"]: record for record in question_records(one, TRAINING, CREATED_BY)}
     for question, chosen, rejected, reason in preferences(asked, lots):
         yield preference_pair(
             records[question],
@@ -176,30 +184,6 @@ def _conversation(question: str, reply: str, reason: str) -> Record:
         parents=[record_id("trivia", TRAINING, question)],
         domain="refusal",
         messages=messages,
-    )
-
-
-def question_records(trivia: Trivia, place: str) -> list[Record]:
-    """A question and its bogus variant; `place`, the locator, tells which set they belong to."""
-    return [
-        _question_record(trivia.question, trivia.answer, "answerable", place),
-        _question_record(trivia.bogus, "", "unanswerable", place),
-    ]
-
-
-def _question_record(text: str, answer: str, family: str, place: str) -> Record:
-    return new_record(
-        source="trivia",
-        locator=place,
-        text=text,
-        kind="question",
-        created_by=CREATED_BY,
-        license=LICENSE,
-        language="en",
-        family=family,
-        answer=answer,
-        steps=[],
-        solution="",
     )
 
 

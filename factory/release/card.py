@@ -18,7 +18,7 @@ POST_TRAINING = ("refusals", "sft_conversations", "pivotal_pairs", "judged_pairs
 def run(context: Context) -> None:
     """Write `README.md`."""
     facts = Facts.of(context)
-    sections = (head, evaluation, gate, usage, sources, curation, mixtures, training, limits, lineage)
+    sections = (head, evaluation, trivia, gate, usage, sources, curation, mixtures, training, limits, lineage)
     (context.out / "README.md").write_text("\n\n".join(section(facts) for section in sections) + "\n", encoding="utf-8")
     context.add_file("README.md")
     context.made("section", len(sections))
@@ -53,6 +53,20 @@ def evaluation(facts: Facts) -> str:
         "with the one before it on the same problems (McNemar's mid-p test)."
     )
     return f"## Evaluation\n\n{text}\n\n" + table(["checkpoint", "decoding", "accuracy", "against the stage before", "p"], rows)
+
+
+def trivia(facts: Facts) -> str:
+    """Correct, not attempted, incorrect on held-out trivia after each stage (the paper's figure 6)."""
+    verdicts = ("correct", "not attempted", "incorrect")
+    rows = [
+        [name, family, score["n"], *(percent(score[verdict]) for verdict in verdicts)]
+        for name, families in facts.gate["trivia"].items()
+        for family, score in families.items()
+    ]
+    text = (
+        "Held-out trivia, half of it without an answer: there the honest reply is not to attempt one. Greedy; refusals are told by wording."
+    )
+    return f"## What it does not know\n\n{text}\n\n" + table(["checkpoint", "questions", "n", *verdicts], rows)
 
 
 def gate(facts: Facts) -> str:

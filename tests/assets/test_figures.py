@@ -23,7 +23,17 @@ def test_a_manifest_without_figures_has_no_picture(draw):
 
 
 @pytest.mark.parametrize(
-    "draw", [figures.mixture, figures.loss, figures.gradients, figures.families, figures.by_stage, figures.arms, figures.long_context]
+    "draw",
+    [
+        figures.mixture,
+        figures.loss,
+        figures.gradients,
+        figures.families,
+        figures.by_stage,
+        figures.arms,
+        figures.long_context,
+        figures.trivia,
+    ],
 )
 def test_a_folder_without_figures_has_no_picture(draw, tmp_path):
     assert draw(tmp_path) is None
@@ -97,3 +107,18 @@ def test_long_context_is_a_line_for_each_checkpoint(tmp_path):
         pictures.append(figures.long_context(tmp_path))
     assert size(pictures[0]) == size(pictures[1])
     assert pictures[0] != pictures[1]
+
+
+def test_trivia_is_a_bar_for_each_kind_of_question_of_one_checkpoint_or_of_all(tmp_path, monkeypatch):
+    honest = {"n": 200, "correct": 0.0, "not attempted": 0.9, "incorrect": 0.1}
+    families = {"answerable": {"n": 200, "correct": 0.5, "not attempted": 0.5, "incorrect": 0.0}, "unanswerable": honest}
+    (tmp_path / "scores.json").write_text(json.dumps({"trivia": {"families": families}}))
+    assert size(figures.trivia(tmp_path))
+    (tmp_path / "scores.json").unlink()
+    of_all = {"pretrained_checkpoint": families, "sft_checkpoint": families}
+    (tmp_path / "gate.json").write_text(json.dumps({"trivia": of_all}))
+    assert size(figures.trivia(tmp_path))
+    drawn = []
+    monkeypatch.setattr(figures, "_three_way", drawn.extend)
+    figures.trivia(tmp_path)
+    assert [label for label, _ in drawn] == [f"{stage} {kind}" for kind in families for stage in ("pretrained", "sft")]

@@ -63,5 +63,5 @@ def write_records(folder: Path, asset: str, **sets) -> Path:
     return context.out
 
 
-def make_questions(folder: Path, questions: list[dict]) -> Path:
-    return write_records(folder, "refusals", questions=(questions, PROBLEM))
+def make_questions(folder: Path, questions: list[dict], examples: list[dict] = []) -> Path:  # noqa: B006 (read only)
+    return write_records(folder, "refusals", questions=(questions, PROBLEM), examples=(examples, PROBLEM))

@@ -11,8 +11,10 @@ from factory.evaluation.records import Reply, style_of
 from factory.evaluation.refusal import is_refusal, verdict
 from factory.evaluation.scores import three_way
 from factory.preference import trivia
-from factory.records import new_record
+from factory.preference.trivia_records import EXAMPLE, HELD_OUT, KNOWLEDGE, LIST, question_record
+from factory.synthesis.formats import exercise, native_prompt
 from factory.synthesis.problems import problem_of, write_solution
+from factory.tokens.tokenizer import EOD
 
 
 @pytest.fixture
@@ -84,31 +86,59 @@ def test_a_base_model_that_goes_on_to_another_exercise_is_graded_on_the_first(tm
     assert evaluate(tmp_path, inputs, prompt="native").metrics["greedy_accuracy"] == 1
 
 
-def test_trivia_questions_are_graded_three_ways(tmp_path, inputs, problems, monkeypatch):
-    asked = [
-        ("What is the capital of France?", "Paris", "answerable"),
-        ("Who ruled Merrowisk?", "", "unanswerable"),
-        ("Who wrote Emma?", "Jane Austen", "answerable"),
-    ]
-    questions = [
-        new_record(
-            source="t", locator=text, text=text, kind="trivia", created_by="t@1", family=family, answer=answer, steps=[], solution=""
-        )
-        for text, answer, family in asked
-    ]
-    replies = ["It is Paris.", "I do not know of such a place.", "Charles Dickens"]
+TRIVIA = [
+    ("What is the capital of France?", "Paris", KNOWLEDGE),
+    ("Who ruled Merrowisk?", "", KNOWLEDGE),
+    ("The list is 3 1 2. Give the last number.", "2", LIST),
+]
+EXAMPLE_QUESTION = ("Who wrote Emma?", "Jane Austen", KNOWLEDGE)
+
+
+def asked_of(folder, inputs, monkeypatch, replies, **section):
+    """The context of an evaluation in which the trivia get these replies, and the prompts that they were put in."""
+    questions = [question_record(text, answer, HELD_OUT, kind, "t@1") for text, answer, kind in TRIVIA]
+    examples = [question_record(*EXAMPLE_QUESTION[:2], EXAMPLE, EXAMPLE_QUESTION[2], "t@1")]
+    put = []
 
     class Both(Scripted):
         def ask(self, prompts, **_):
-            texts = replies if len(prompts) == 3 else ["Answer: 1"] * len(prompts)
-            return [[Reply(text, 5, True)] for text in texts]
+            if len(prompts) != len(TRIVIA):
+                return [[Reply("Answer: 1", 5, True)] for _ in prompts]
+            put.extend(self.tokenizer.decode(prompt) for prompt in prompts)
+            return [[Reply(text, 5, True)] for text in replies]
 
     monkeypatch.setattr(evaluation, "Candidate", Both)
-    context = evaluate(tmp_path / "run", inputs | {"refusals": made.make_questions(tmp_path / "refusals", questions)})
+    refusals = made.make_questions(folder / "refusals", questions, examples)
+    return evaluate(folder / "run", inputs | {"refusals": refusals}, **section), put
+
+
+def test_trivia_questions_are_graded_three_ways(tmp_path, inputs, monkeypatch):
+    replies = ["It is Paris.", "I do not know of such a place.", "Answer: 1"]
+    context, _ = asked_of(tmp_path, inputs, monkeypatch, replies)
     scores = json.loads((context.out / "scores.json").read_text())["trivia"]
     assert (scores["correct"], scores["not attempted"], scores["incorrect"]) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
     assert scores["families"]["unanswerable"]["not attempted"] == 1
-    assert context.metrics["trivia_not_attempted"] == pytest.approx(1 / 3)
+
+
+def test_the_manifest_holds_all_three_shares_for_questions_with_and_without_an_answer(tmp_path, inputs, monkeypatch):
+    context, _ = asked_of(tmp_path, inputs, monkeypatch, ["It is Paris.", "King Ardel.", "I do not know."])
+    found = {name: value for name, value in context.metrics.items() if name.startswith("trivia")}
+    assert found == pytest.approx(
+        {"trivia_correct": 1 / 3, "trivia_not_attempted": 1 / 3, "trivia_incorrect": 1 / 3}
+        | {"trivia_answerable_correct": 0.5, "trivia_answerable_not_attempted": 0.5, "trivia_answerable_incorrect": 0}
+        | {"trivia_unanswerable_correct": 0, "trivia_unanswerable_not_attempted": 0, "trivia_unanswerable_incorrect": 1}
+    )
+
+
+def test_a_base_model_is_asked_trivia_after_examples_and_a_chat_model_is_not(tmp_path, inputs, monkeypatch):
+    replies = [" Answer: Paris\n\nExercise. Who wrote it? I do not know.", " Answer: Ardel", " Answer: 2"]
+    native, put = asked_of(tmp_path / "native", inputs, monkeypatch, replies, prompt="native")
+    example = exercise(EXAMPLE_QUESTION[0], "Answer: Jane Austen")
+    assert put == [EOD + f"{example}\n\n{native_prompt(text)}" for text, _, _ in TRIVIA[:2]] + [EOD + native_prompt(TRIVIA[2][0])]
+    assert native.metrics["trivia_answerable_correct"] == 1
+    assert native.metrics["trivia_unanswerable_incorrect"] == 1
+    _, put = asked_of(tmp_path / "chat", inputs, monkeypatch, replies)
+    assert not [prompt for prompt in put if "Emma" in prompt]
 
 
 def test_a_limit_takes_the_first_problems(tmp_path, inputs, problems):

@@ -26,6 +26,8 @@ def gated(folder, accuracies, compliance=0.1, gain=0.2, **section):
         f"evaluation/{name}": made.write_records(folder / name, name, answers=(answers(right), ANSWER))
         for name, right in zip(ORDER, accuracies, strict=True)
     }
+    for place, name in enumerate(ORDER):
+        (folder / name / "out" / "scores.json").write_text(json.dumps({"trivia": {"families": trivia(place / 4)}}))
     for name, scores in (
         ("long_context_evaluation", {"last_bucket_gain": gain}),
         ("safety_report", {"compliance": {"accuracy": compliance}}),
@@ -37,6 +39,10 @@ def gated(folder, accuracies, compliance=0.1, gain=0.2, **section):
     gate.run(context)
     context.result()
     return json.loads((context.out / "gate.json").read_text())
+
+
+def trivia(refused):
+    return {"unanswerable": {"n": 200, "correct": 0.0, "not attempted": refused, "incorrect": 1 - refused}}
 
 
 def broken(found):
@@ -51,6 +57,11 @@ def test_a_model_that_rises_at_every_stage_passes(tmp_path):
     # Two more right answers out of a hundred may be chance (p = 0.25), five no longer (p = 0.031).
     verdicts = [row["greedy"]["verdict"] for row in found["comparisons"]]
     assert verdicts == ["no significant change", "rose", "rose", "rose"]
+
+
+def test_trivia_stand_beside_the_comparisons_for_every_checkpoint(tmp_path):
+    found = gated(tmp_path, (10, 12, 40, 45, 50))["trivia"]
+    assert found == {name: trivia(place / 4) for place, name in enumerate(ORDER)}
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,17 @@ from stage_bench import Bench, digests, question, rows
 from factory.errors import SeedmillError
 from factory.evaluation.refusal import is_refusal
 from factory.preference import refusals
-from factory.preference.refusals import Asked, grade, lessons, preferences, prompt
-from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, MODULES, REFUSALS, Trivia, bogus_names, catalogue, draw_trivia
+from factory.preference.refusals import Asked, grade, lessons, preferences
+from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, MODULES, REFUSALS, SHOWN, Trivia, bogus_names, catalogue, draw_trivia
+from factory.preference.trivia_records import KNOWLEDGE, LIST, base_prompt
 from factory.sampling.api import Completion, Usage
-from factory.synthesis.formats import native_prompt
+from factory.synthesis.formats import exercise, native_prompt
 from factory.tokens.tokenizer import chatml
 
 ONE = Trivia("Which module provides `reduce`?", "functools", "Which module provides `reverseTools`?", "`reverseTools`", knowledge=True)
-LIST = Trivia("The list is 4 8. Give the last number.", "8", "The list is 4 8. Give the eighth number.", "an eighth item", knowledge=False)
+LISTED = Trivia(
+    "The list is 4 8. Give the last number.", "8", "The list is 4 8. Give the eighth number.", "an eighth item", knowledge=False
+)
 INPUTS = ("midtrained_checkpoint", "benchmarks")
 
 
@@ -83,14 +86,16 @@ def test_what_follows_an_invented_answer_as_a_next_exercise_is_not_it() -> None:
 
 
 def test_to_misread_a_list_teaches_no_refusal() -> None:
-    assert reasons(Asked(LIST, right=0, wrong=("4", "4"))).keys() == {"bogus"}
-    assert [reason for *_, reason in preferences(Asked(LIST, right=1, wrong=("4",)), random.Random(0))] == ["sometimes correct"]
+    assert reasons(Asked(LISTED, right=0, wrong=("4", "4"))).keys() == {"bogus"}
+    assert [reason for *_, reason in preferences(Asked(LISTED, right=1, wrong=("4",)), random.Random(0))] == ["sometimes correct"]
 
 
 def test_names_are_asked_after_examples_and_lists_as_pretraining_shows_them() -> None:
-    assert prompt(LIST.question, knowledge=False) == native_prompt(LIST.question)
-    assert prompt(ONE.question, knowledge=True).count("Answer: ") == 3
-    assert "Answer: collections" in prompt(ONE.question, knowledge=True)
+    examples = [("Where is `b`?", "a"), ("Where is `d`?", "c")]
+    assert base_prompt(LISTED.question, LIST, examples) == native_prompt(LISTED.question)
+    assert base_prompt(ONE.question, KNOWLEDGE, examples) == "\n\n".join(
+        [exercise("Where is `b`?", "Answer: a"), exercise("Where is `d`?", "Answer: c"), native_prompt(ONE.question)]
+    )
 
 
 def test_evaluation_takes_every_refusal_for_one_and_no_answer_for_one() -> None:
@@ -170,7 +175,10 @@ def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Benc
         assert ("Answer:" in chat["messages"][1]["content"]) == answered
         assert chat["text"] == chatml(chat["messages"])
     assert context.metrics["lessons"]["bogus"] == 20
-    assert digests(context).keys() == {"conversations", "pairs", "questions", "trained_questions"}
+    shown = rows(context, "examples")
+    assert [row["answer"] for row in shown] == [catalogue()[name] for name in SHOWN]
+    assert not {row["text"] for row in shown} & {q["text"] for q in (*questions, *trained)}
+    assert digests(context).keys() == {"conversations", "pairs", "questions", "trained_questions", "examples"}
 
 
 def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> None:
