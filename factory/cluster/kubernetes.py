@@ -15,6 +15,7 @@ from factory.cluster.files import read_news
 from factory.cluster.kubernetes_api import EVENT, JOBSET, POD, KubernetesApi, Object, Resource
 from factory.cluster.kubernetes_objects import POD_SELECTOR, Launch, child_job, object_name, objects, resources
 from factory.cluster.kubernetes_state import NEVER, PodState, Seen, culprit, hopeless, seen, trouble
+from factory.cluster.starts import FRUITLESS_STARTS, was_claimed
 from factory.cluster.watch import Look, Watch
 from factory.locks import alone
 from factory.parts import write_atomically
@@ -70,6 +71,10 @@ class KubernetesLauncher:
         if pod := self._cannot_start(look):
             self._remove(key)
             return JobState(Phase.DEAD, folder, None, trouble(pod))
+        if look.seen.active and look.seen.restarts >= FRUITLESS_STARTS and not was_claimed(folder, record["launch"]):
+            self._remove(key)
+            times = f"was stopped {look.seen.restarts} times before its program had begun"
+            return JobState(Phase.DEAD, folder, None, f"{times}: lengthen cluster.time_limit_seconds")
         if look.seen.active or (look.seen.completed and look.asked - look.since < LAG_SECONDS):
             return JobState(Phase.RUNNING, folder)
         return self._dead(look.seen, folder)

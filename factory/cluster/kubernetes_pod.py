@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from factory.cluster.kubernetes_objects import STOPPED
-from factory.cluster.starts import begin, fruitless, publish, start_name
+from factory.cluster.starts import FRUITLESS_STARTS, begin, fruitless, publish, start_name
 from factory.errors import USER_ERROR, SeedmillError
 from factory.spec import JobSpec
 from factory.training.launch import run_together
@@ -27,7 +27,6 @@ from factory.training.launch import run_together
 PORT = 29401
 PAUSE_SECONDS = 0.2
 ANSWER_SECONDS = 10.0
-FRUITLESS_STARTS = 10
 LAST_LINES = 12
 PEER_SECONDS = 5.0
 

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from factory.cluster.starts import begin, fruitless, publish, start_name
+from factory.cluster.starts import FRUITLESS_STARTS, begin, fruitless, publish, start_name
 from factory.errors import SeedmillError
 from factory.spec import JobSpec
 
@@ -22,7 +22,6 @@ STOPPED = 143
 TRIES = 10
 PAUSE_SECONDS = 5.0
 REQUEUE_SECONDS = 120.0
-FRUITLESS_STARTS = 10
 RANK = """trap asked=1 TERM
 export RANK="$SLURM_PROCID" LOCAL_RANK="$SLURM_LOCALID" WORLD_SIZE="$SLURM_NTASKS"
 "$@"

@@ -19,6 +19,8 @@ from factory.spec import JobSpec
 
 STARTS = "starts"
 FENCED = ".fenced"
+FRUITLESS_STARTS = 10
+"""After so many starts in a row that finish no part, a job is given up."""
 MESSAGES = "messages.jsonl"
 
 
@@ -66,6 +68,11 @@ def fruitless(job: JobSpec) -> int:
     """How many starts in a row, the last of them `job`, have finished no part."""
     starts = [Path(folder) for folder in (job.folder, *job.previous) if Path(folder).parent.name == STARTS]
     return len(list(itertools.takewhile(lambda start: not any((start / "parts").glob("[!.]*")), starts)))
+
+
+def was_claimed(attempt: Path, job: int) -> bool:
+    """Whether any start of this job came so far as to claim its folder; those that did count fruitless starts themselves."""
+    return any((attempt / STARTS).glob(f"{job:010d}.*"))
 
 
 def _starts(attempt: Path) -> list[Path]:

@@ -144,6 +144,18 @@ def test_a_job_that_is_stopped_before_it_finishes_a_part_ends_after_ten_times(cl
     assert cluster.all("jobsets")[0]["status"]["restarts"] >= 10
 
 
+def test_a_time_limit_shorter_than_the_start_of_a_program_ends_after_ten_times(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("factory.cluster.kubernetes.FRUITLESS_STARTS", 2)
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    remote, spec = launcher(cluster, tmp_path, time_limit_seconds=1, python=str(slow)), counting(tmp_path, 1)
+    remote.submit(spec.key, spec)
+    with pytest.raises(SeedmillError, match=r"was stopped \d+ times before its program had begun: lengthen cluster.time_limit_seconds"):
+        attend(remote, spec.key, lambda _: None)
+    wait_for(lambda: not cluster.objects)
+
+
 @pytest.mark.kill
 def test_a_writer_on_a_lost_node_is_fenced_by_the_next_start(cluster, tmp_path):
     remote, spec = launcher(cluster, tmp_path), counting(tmp_path, 40, pause=0.25)
