@@ -1,7 +1,7 @@
 r"""Reading a mathematical expression, in LaTeX or plain notation, without ever giving it to `eval`.
 
 Everything is bounded: length, depth, and the size of what is raised to a power. An expression becomes a function of its
-letters' values; points, sets, intervals and lists become collections of such functions.
+letters' values; points, sets, intervals and lists become collections of such functions. `e` and `i` are the numbers, not letters.
 """
 
 import re
@@ -12,10 +12,17 @@ LONGEST = 200
 DEEPEST = 24
 LARGEST = 10**6
 """Bases and exponents beyond it are refused: towers of powers would fill the memory."""
-_TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<name>\\[a-zA-Z]+|[a-zA-Z]+)|(?P<sign>[-+*/^(){}\[\],=]|\\[{}]))")
+_TOKEN = re.compile(r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)|(?P<name>\\[a-zA-Z]+|[a-zA-Z]+)|(?P<sign>[-+*/^(){}\[\],|]|\\[{}]))")
 _FUNCTIONS = ("sqrt", "sin", "cos", "tan", "log", "ln", "exp", "arcsin", "arccos", "arctan")
+_WORDS = ("frac", "pi", "infty")
+_CONSTANTS = {"pi": "pi", "e": "e", "i": "j", "infty": "inf"}
+"""The constants, with mpmath's names for them."""
 _SPACING = re.compile(r"\\(?:left|right|displaystyle|,|;|:|!| )|~|\$")
-_SYNONYMS = {"−": "-", "×": "*", "·": "*", "÷": "/", "π": "\\pi ", "√": "\\sqrt ", "\\cdot": "*", "\\times": "*", "\\div": "/", "**": "^"}
+_SYNONYMS = {
+    "−": "-", "×": "*", "·": "*", "÷": "/", "π": "\\pi ", "√": "\\sqrt ", "\\cdot": "*", "\\times": "*", "\\div": "/", "**": "^",
+    "∞": "\\infty ", "±": "\\pm ", "∈": "\\in ", "≤": "\\le ", "≥": "\\ge ", "<=": "\\le ", ">=": "\\ge ",
+    "\\lvert": "|", "\\rvert": "|", "\\lt ": "<", "\\gt ": ">",
+}  # fmt: skip
 Value = Any
 Node = Callable[[Mapping[str, Value]], Value]
 Item = Node | tuple[str, tuple["Item", ...]]
@@ -25,16 +32,20 @@ class UnreadableError(ValueError):
     """Not an expression of the kind that is compared here."""
 
 
+def tidy(text: str) -> str:
+    """The text in one notation."""
+    for old, new in _SYNONYMS.items():
+        text = text.replace(old, new)
+    return re.sub(r"\\[dt]frac", r"\\frac", _SPACING.sub(" ", text)).strip()
+
+
 class Parser:
-    """Recursive descent over LaTeX and plain notation; each method returns a function of the letters' values."""
+    """Recursive descent over `tidy` text; each method returns a function of the letters' values."""
 
     def __init__(self, text: str) -> None:
-        if len(text) > LONGEST:
-            raise UnreadableError(f"{len(text)} characters")
-        for old, new in _SYNONYMS.items():
-            text = text.replace(old, new)
-        self._tokens = list(self._scan(re.sub(r"\\[dt]frac", r"\\frac", _SPACING.sub(" ", text)).strip()))
+        self._tokens = list(self._scan(text))
         self._place = self._depth = 0
+        self._in_bars = False
 
     @staticmethod
     def _scan(text: str) -> Iterator[str]:
@@ -45,7 +56,7 @@ class Parser:
                 raise UnreadableError(text[place:])
             place = found.end()
             name = found["name"]
-            if name is None or name.removeprefix("\\") in {*_FUNCTIONS, "frac", "pi", "infty"}:
+            if name is None or name.removeprefix("\\") in {*_FUNCTIONS, *_WORDS}:
                 yield found[0].strip()
             elif name.startswith("\\") or len(name) > 2:
                 raise UnreadableError(name)
@@ -53,9 +64,7 @@ class Parser:
                 yield from name
 
     def whole(self) -> Item:
-        """The whole text: an expression or a collection; of `x = ...` the right-hand side."""
-        if len(self._tokens) > 1 and self._tokens[0].isalpha() and self._tokens[1] == "=":
-            self._place = 2
+        """The whole text: an expression or a collection."""
         items = self._items("")
         return items[0] if len(items) == 1 else (",", items)
 
@@ -122,7 +131,7 @@ class Parser:
         after_a_number = self._tokens[self._place - 1][-1].isdigit()
         if re.match(r"[0-9.]", self._next) or (after_a_number and self._next == "\\frac"):
             raise UnreadableError(self._next)
-        return bool(re.match(r"[a-zA-Z({]|\\[a-z]", self._next))
+        return bool(re.match(r"[a-zA-Z({]|\\[a-z]", self._next)) or (self._next == "|" and not self._in_bars)
 
     def _signed(self) -> Node:
         if self._next and self._next in "+-":
@@ -153,15 +162,23 @@ class Parser:
             return _binary("/", upper, lower)
         if name in _FUNCTIONS:
             return self._function(name)
-        if name == "pi":
-            return lambda _: +mpmath.pi
-        if word in {"(", "{"}:
+        if word in {"(", "{", "|"}:
+            return self._group(word)
+        return _value(word, name)
+
+    def _group(self, opening: str) -> Node:
+        """What stands in brackets, in braces, or between bars: then its absolute value. Bars within bars are refused."""
+        if opening != "|":
             inner = self._sum()
-            self._take({"(": ")", "{": "}"}[word])
+            self._take({"(": ")", "{": "}"}[opening])
             return inner
-        if word.isalpha() and len(word) == 1:
-            return (lambda _: +mpmath.e) if word == "e" else lambda at: at[word]
-        raise UnreadableError(word)
+        if self._in_bars:
+            raise UnreadableError("bars within bars")
+        self._in_bars = True
+        inner = self._sum()
+        self._take("|")
+        self._in_bars = False
+        return lambda at: abs(inner(at))
 
     def _argument(self) -> Node:
         r"""A group in braces, or the next digit or letter alone: `\frac12`."""
@@ -201,6 +218,17 @@ class Parser:
         while self._starts_a_factor() and self._next.removeprefix("\\") not in _FUNCTIONS:
             product = _binary("*", product, self._power())
         return product
+
+
+def _value(word: str, name: str) -> Node:
+    """A constant or a letter."""
+    import mpmath
+
+    if name in _CONSTANTS:
+        return lambda _: +getattr(mpmath, _CONSTANTS[name])
+    if word.isalpha() and len(word) == 1:
+        return lambda at: at[word]
+    raise UnreadableError(word)
 
 
 def _constant(digit: str) -> Node:

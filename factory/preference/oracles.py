@@ -14,6 +14,7 @@ from itertools import combinations
 from factory.preference.algebra import equivalent
 from factory.preference.choices import same_choice
 from factory.preference.code import CodeTests, passes
+from factory.preference.forms import unfinished
 from factory.preference.quantities import quantity
 from factory.preference.stated import final_answer, plain
 
@@ -53,9 +54,9 @@ def numeric(given: str, answer: str) -> bool:
 
 
 def algebraic(given: str, answer: str) -> bool:
-    """Equal as expressions. Two plain numbers are left to `numeric`."""
+    """Equal as expressions. Two plain numbers are left to `numeric`; a calculation that is not carried out is not its result."""
     left, right = plain(given), plain(answer)
-    return not (quantity(left) and quantity(right)) and equivalent(left, right)
+    return not (quantity(left) and quantity(right)) and equivalent(left, right) and unfinished(left) == unfinished(right)
 
 
 def multiple_choice(given: str, answer: str) -> bool:
@@ -96,7 +97,7 @@ ORACLES = (
     Oracle("exact", 1, exact),
     Oracle("numeric", 2, numeric),
     Oracle("choice", 2, multiple_choice),
-    Oracle("algebraic", 1, algebraic),
+    Oracle("algebraic", 2, algebraic),
 )
 """The oracles of a stated answer, cheapest first."""
 CODE_VERSION = 1

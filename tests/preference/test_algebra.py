@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.preference.algebra import equivalent
+from factory.preference.oracles import algebraic
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,21 @@ from factory.preference.algebra import equivalent
         ("2π", r"2 \pi"),
         ("1-(2-3)", "2"),
         ("-x^2", "-(x*x)"),
+        (r"(0, \infty)", r"(0,\infty)"),
+        ("(-∞,2]", r"(-\infty, 2]"),
+        ("x > 3", "3 < x"),
+        (r"0 < x \le 3", r"3 \geq x > 0"),
+        ("x≥2", "2 <= x"),
+        ("-2, 2", r"\pm 2"),
+        (r"x = \pm\sqrt{8}", r"\{2\sqrt{2}, -2\sqrt{2}\}"),
+        (r"1 \pm i", "1-i, 1+i"),
+        (r"x \in [0, 1]", "[0,1]"),
+        ("f(x) = x+1", "x + 1"),
+        ("i^2", "-1"),
+        ("(1+i)^2", "2i"),
+        ("|x|", r"\sqrt{x^2}"),
+        (r"\left|2x-2\right|", "2|x-1|"),
+        (r"\begin{pmatrix} 1 & 2 \\ 3 & \sqrt{8} \end{pmatrix}", r"\begin{pmatrix}1&2\\3&2\sqrt2\\\end{pmatrix}"),
     ],
 )
 def test_the_same_expression_in_another_form_is_right(given_: str, key: str) -> None:
@@ -54,10 +70,41 @@ def test_the_same_expression_in_another_form_is_right(given_: str, key: str) -> 
         ("x + y", "x + z"),
         ("", "1"),
         ("x =", "1"),
+        ("y = 5", "x = 5"),
+        (r"y \in [0,1]", r"x \in [0,1]"),
+        ("x", "|x|"),
+        ("||x||", "|x|"),
+        ("x < 3", "x > 3"),
+        (r"x \le 3", "x < 3"),
+        ("0 < x > 3", "0 < x > 3"),
+        (r"(0,\infty)", r"(0,-\infty)"),
+        (r"\infty", "5"),
+        (r"\infty - \infty", r"\infty - \infty"),
+        ("2", r"\pm 2"),
+        ("2, -2", "-2, 2"),
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&3\\2&4\end{pmatrix}"),
+        (r"\begin{pmatrix}1&2&3&4\end{pmatrix}", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+        (r"\begin{pmatrix}1&2\end{pmatrix}", "(1, 2)"),
     ],
 )
 def test_what_only_looks_alike_or_cannot_be_read_is_wrong(given_: str, key: str) -> None:
     assert not equivalent(given_, key)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("5", "10-5"), ("5+3", "8"), (r"2 \cdot 3 \cdot 5", "30"), ("10-5", "8-3"), (r"\frac{7+1}{2}", "4")]
+)
+def test_a_calculation_that_is_not_carried_out_is_not_its_result(one: str, other: str) -> None:
+    assert not algebraic(one, other)
+    assert not algebraic(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("5*3*2", r"2 \cdot 3 \cdot 5"), ("2^{10}", "1024"), (r"1+\sqrt{4}", "3"), ("10^{-3}", "0.001"), ("-(5)", "-5")]
+)
+def test_factors_in_another_order_and_other_ways_to_write_a_number_are_the_same(one: str, other: str) -> None:
+    assert algebraic(one, other)
+    assert algebraic(other, one)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +119,10 @@ def test_what_only_looks_alike_or_cannot_be_read_is_wrong(given_: str, key: str)
         r"\exp(\exp(\exp(99)))",
         "1" * 10_000,
         "0.5^" * 40 + "2",
+        "|" * 60 + "x",
+        "|x|" * 60,
+        "<".join("x" * 90),
+        r"\begin{pmatrix}" + "&" * 150 + r"\end{pmatrix}",
     ],
 )
 def test_hostile_answers_cost_no_time_and_run_nothing(hostile: str) -> None:
@@ -95,7 +146,7 @@ def test_the_laws_of_arithmetic_hold_and_adding_one_breaks_equality(a: str, b: s
     assert not equivalent(a, f"{a} + 1")
 
 
-@given(st.text(alphabet=r"x12+-*/^(){}[],\ sqrtfac=.", max_size=40))
+@given(st.text(alphabet=r"xi12+-*/^(){}[],\ sqrtfacpml=.<>|&∞±≤∈", max_size=40))
 def test_no_text_breaks_the_comparison(text: str) -> None:
     assert isinstance(equivalent(text, "x^2 + 1"), bool)
     assert isinstance(equivalent("x^2 + 1", text), bool)

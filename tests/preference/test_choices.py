@@ -4,7 +4,7 @@ import random
 import string
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from factory.preference.oracles import answer_is_correct, equal, multiple_choice, plurality
@@ -59,6 +59,7 @@ def test_a_small_letter_counts_where_it_is_marked_as_a_choice(letter: str, form:
 ANSWERS = st.lists(st.sampled_from(["8", "8.0", "16/2", "7", "B", "(B)", "1 km", "1000 m", "Ada", r"\sqrt{8}", r"2\sqrt{2}"]), max_size=9)
 
 
+@settings(deadline=None)  # the first comparison of expressions imports mpmath
 @given(ANSWERS, st.randoms(use_true_random=False))
 def test_a_plurality_is_more_often_given_than_any_other_whatever_the_order(answers: list[str], lots: random.Random) -> None:
     winner = plurality(answers)
