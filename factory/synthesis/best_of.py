@@ -1,13 +1,14 @@
-"""Best-of-n: a teacher answers an organic question several times, the oracle strikes out the wrong ones, the judge picks the best.
+"""Best-of-n: a teacher answers an organic question several times, the oracles strike out the wrong ones, the judge picks the best.
 
 Section 4.1 of the paper makes its fine-tuning data so. Organic questions have a known answer (a plurality's) but no worked
-solution, so without a language model for a teacher they stay out of the fine-tuning set.
+solution, so without a language model for a teacher they stay out of the fine-tuning set. Where the section says
+`check_answers`, the checker is asked about what no oracle accepts.
 """
 
 from collections.abc import Iterator, Sequence
 
 from factory.context import Context
-from factory.preference.oracles import answer_is_correct
+from factory.preference.checker import Checker, Grader, Submission, by_oracles
 from factory.preference.rubric import Case, Judge
 from factory.preference.teacher_judge import TeacherJudge
 from factory.records import Record
@@ -17,6 +18,7 @@ from factory.synthesis.teacher import Teacher, ask, open_teacher
 
 QUESTIONS_A_ROUND = 100
 LONGEST_VERDICT = 2048
+LONGEST_CHECK = 1024
 
 
 def best_answers(context: Context, section: ConversationConfig) -> Iterator[tuple[Record, str, str]]:
@@ -25,18 +27,19 @@ def best_answers(context: Context, section: ConversationConfig) -> Iterator[tupl
         return
     teacher = open_teacher(context, section.teacher)
     judge = TeacherJudge(context, teacher, LONGEST_VERDICT)
+    grader = Checker(context, teacher, LONGEST_CHECK).grade if section.check_answers else by_oracles
     questions = [row for row in context.inputs["question_bank"].records("questions") if row["family"] == "organic"]
     for start in range(0, len(questions), QUESTIONS_A_ROUND):
         group = questions[start : start + QUESTIONS_A_ROUND]
-        for question, best in zip(group, _best(judge, group, _right(context, section, teacher, group)), strict=True):
+        for question, best in zip(group, _best(judge, group, _right(context, section, teacher, grader, group)), strict=True):
             if best is None:
                 context.drop("no right answer")
             else:
                 yield question, best, f"{teacher.model} {ANSWER_QUESTION.id}"
 
 
-def _right(context: Context, section: ConversationConfig, teacher: Teacher, questions: Sequence[Record]) -> list[list[str]]:
-    """For each question the teacher's distinct complete answers that the oracle accepts."""
+def _right(context: Context, section: ConversationConfig, teacher: Teacher, grader: Grader, questions: Sequence[Record]) -> list[list[str]]:
+    """For each question the teacher's distinct complete answers that the grader accepts."""
     requests = [
         ANSWER_QUESTION.request(
             {"question": question["text"]}, max_tokens=section.max_answer_tokens, temperature=section.best_of_temperature, sample=sample
@@ -45,11 +48,12 @@ def _right(context: Context, section: ConversationConfig, teacher: Teacher, ques
         for sample in range(section.best_of)
     ]
     replies = iter(ask(context, teacher, requests))
-    drawn = [[next(replies) for _ in range(section.best_of)] for _ in questions]
-    return [
-        list(dict.fromkeys(r.text.strip() for r in own if r.complete and answer_is_correct(r.text, question["answer"])))
-        for question, own in zip(questions, drawn, strict=True)
+    drawn = [dict.fromkeys(r.text.strip() for r in (next(replies) for _ in range(section.best_of)) if r.complete) for _ in questions]
+    submissions = [
+        Submission(question["text"], text, question["answer"]) for question, own in zip(questions, drawn, strict=True) for text in own
     ]
+    verdicts = iter(grader(submissions))
+    return [[text for text in own if next(verdicts)] for own in drawn]
 
 
 def _best(judge: Judge, questions: Sequence[Record], answers: Sequence[Sequence[str]]) -> list[str | None]:

@@ -140,6 +140,11 @@ class ConversationConfig(TaughtSection):
         default=4, ge=1, le=64, description="Answers that a language model gives to each organic question; the best right one is kept."
     )
     best_of_temperature: float = Field(default=1.0, ge=0, le=2, description="Temperature of those answers.")
+    check_answers: bool = Field(
+        default=False,
+        exclude_if=lambda asked: not asked,  # where nothing is asked, nothing becomes stale
+        description="Ask the teacher about those answers that no oracle accepts: do they match the key in other words?",
+    )
     max_answer_tokens: int = Field(default=1024, ge=1, description="Longest of those answers, in tokens.")
     model_name: str = Field(default="Seedmill", min_length=1, description="What the model calls itself.")
     maker: str = Field(default="the Seedmill project", min_length=1, description="Whom the model names as its maker.")

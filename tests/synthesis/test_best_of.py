@@ -1,6 +1,7 @@
 """Best-of-n answers to organic questions: only right ones, the judge's favourite, everything else counted."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -71,7 +72,7 @@ class Writer:
         return json.dumps({"faults": faults, "faults_discussion": "", "accuracy": scores, "style": scores, "detail": scores})
 
 
-def run(runner: Runner, writer: Writer, settings: ConversationConfig) -> Any:
+def run(runner: Runner, writer: Callable[[str], str], settings: ConversationConfig) -> Any:
     with ChatServer(writer) as server:
         run = "factory.synthesis.conversations:run"
         return runner("sft_conversations", run, settings, *INPUTS, teacher={"base_url": server.url, **FREE})
@@ -93,6 +94,27 @@ def test_a_judge_that_says_nothing_usable_leaves_the_first_right_answer(provided
     told = [row["messages"][1]["content"] for row in finished.records("conversations") if "m answer-question@1" in row["created_by"]]
     assert len(told) == 2
     assert all(answer.endswith(("6", "8")) for answer in told)
+
+
+def test_an_answer_in_other_words_is_right_where_the_checker_is_asked(provided: Runner) -> None:
+    provided.provide("question_bank", "questions", [SOLVED, organic("What is the capital of France?", "Paris")], PROBLEM)
+
+    def writer(prompt: str) -> str:
+        if "Do not solve" in prompt:
+            return '{"matches_key": "True"}' if "City of Light" in prompt else '{"matches_key": "False"}'
+        return "Answer: the City of Light"
+
+    without, asked = (run(provided, writer, section(best_of=2, check_answers=check)) for check in (False, True))
+    assert without.result.counts.dropped == {"no right answer": 1}
+    assert "checker" not in without.result.metrics
+    told = [row["messages"][1]["content"] for row in asked.records("conversations") if row["source"] == "forum"]
+    assert told == ["Answer: the City of Light"]
+    assert asked.result.metrics["checker"] == {"true": 1}
+
+
+def test_a_section_without_the_checker_keeps_its_identity() -> None:
+    assert "check_answers" not in section().model_dump(mode="json")
+    assert section(check_answers=True).model_dump(mode="json")["check_answers"] is True
 
 
 def test_the_program_answers_no_organic_question(provided: Runner) -> None:
