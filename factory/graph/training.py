@@ -47,6 +47,7 @@ def _imported(section: ImportConfig) -> Stage:
         run="factory.training.imported:run",
         section=section,
         inputs=("tokenizer",),
+        code_version=2,
         kinds=("huggingface", "pytorch"),
         seeded=False,
         process=True,

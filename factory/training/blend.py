@@ -18,7 +18,7 @@ from factory.records import Record
 from factory.training.distributed import from_main, is_main
 from factory.training.megatron import BlendedDataset, BlendedMegatronDatasetBuilder, GPTDataset, GPTDatasetConfig
 from factory.training.mixture import Order, with_shares_of
-from factory.training.rows import Batch
+from factory.training.rows import Batch, segments_of_documents
 from factory.training.shards import Shard, check
 
 
@@ -38,14 +38,23 @@ class BlendRows:
     """Rows drawn from shards in proportion to their shares, or, where these change in mid-run, in a given order."""
 
     def __init__(
-        self, context: Context, shards: list[Shard], *, rows: int, length: int, eod: int, vocab_size: int, order: Order | None = None
+        self,
+        context: Context,
+        shards: list[Shard],
+        *,
+        rows: int,
+        length: int,
+        eod: int,
+        vocab_size: int,
+        mask_documents: bool = False,
+        order: Order | None = None,
     ) -> None:
         for shard in shards:
             check(shard)
         if order is not None:
             shards = with_shares_of(shards, order)
         self.shards = [shard for shard in shards if shard.share > 0]
-        self.vocab_size = vocab_size
+        self.vocab_size, self.eod, self.mask_documents = vocab_size, eod, mask_documents
         config = GPTDatasetConfig(
             random_seed=context.seed("blend") % 2**32,
             sequence_length=length,
@@ -68,7 +77,10 @@ class BlendRows:
         return len(self._rows)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Rows `indices` as tokens, labels and loss mask, each [rows, length]; raises on an id that the tokenizer does not have."""
+        """Rows `indices` as tokens, labels and loss mask, each [rows, length], with `segments` where documents are masked.
+
+        Raises `SeedmillError` on an id that the tokenizer does not have.
+        """
         rows: list[dict[str, Any]] = [self._rows[i] for i in indices]
         batch = {name: torch.stack([row[name] for row in rows]) for name in ("tokens", "labels", "loss_mask")}
         largest = max(int(batch["tokens"].max()), int(batch["labels"].max()))
@@ -76,6 +88,8 @@ class BlendRows:
             raise SeedmillError(
                 f"the shards hold token id {largest} but the tokenizer has {self.vocab_size} ids: build the shards with this tokenizer"
             )
+        if self.mask_documents:
+            batch["segments"] = segments_of_documents(batch["tokens"], self.eod)
         return batch
 
     def items(self, indices: range) -> Iterator[Record]:

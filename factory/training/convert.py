@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from factory.errors import SeedmillError
 from factory.training.config import ModelConfig
 
 WHOLE = {
@@ -29,7 +30,7 @@ IN_LAYER = {
     "pre_mlp_layernorm.weight": "post_attention_layernorm.weight",
     "mlp.linear_fc1.layer_norm_weight": "post_attention_layernorm.weight",
 }
-LOCAL_NAMES = {hf: mcore for mcore, hf in IN_LAYER.items() if "layer_norm_weight" not in mcore}
+FP8_STATE = "_extra_state"
 QKV = "self_attn.qkv_proj.weight"
 
 
@@ -46,17 +47,33 @@ def to_hugging_face(stacked: Iterable[tuple[str, torch.Tensor]], model: ModelCon
     return state
 
 
-def from_hugging_face(state: Mapping[str, torch.Tensor], model: ModelConfig) -> dict[str, torch.Tensor]:
-    """The state of an unsharded Megatron `GPTModel` with local layers, from `Phi3ForCausalLM`'s."""
-    whole = {hf: mcore for mcore, hf in WHOLE.items()}
-    out = {}
-    for name, tensor in state.items():
-        if name in whole:
-            out[whole[name]] = tensor
+def from_hugging_face(state: Mapping[str, torch.Tensor], model: ModelConfig, own: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The state of an unsharded Megatron `GPTModel` from `Phi3ForCausalLM`'s, under the names of `own`, the state it has now.
+
+    The names tell the layers: Transformer Engine's hold their norms within the projections that follow, local ones beside them.
+    Raises `SeedmillError` when a tensor is missing, too many, or of another shape.
+    """
+    left, out = dict(state), {}
+    for name, value in own.items():
+        if name.endswith(FP8_STATE):
             continue
-        layer, _, rest = name.removeprefix("model.layers.").partition(".")
-        out[f"decoder.layers.{layer}.{LOCAL_NAMES[rest]}"] = _groups_first(tensor, model) if rest == QKV else tensor
+        source = _in_hugging_face(name)
+        if source not in left:
+            raise SeedmillError(f"the checkpoint has no {source}: it is not whole, or not of Phi-3's or Llama's shape")
+        tensor = left.pop(source)
+        if tensor.shape != value.shape:
+            raise SeedmillError(f"{source} has the shape {[*tensor.shape]} where config.json asks for {[*value.shape]}: mend config.json")
+        out[name] = _groups_first(tensor, model) if source.endswith(QKV) else tensor
+    if left:
+        raise SeedmillError(f"the checkpoint has tensors that the trainer's model does not: {', '.join(sorted(left)[:5])}")
     return out
+
+
+def _in_hugging_face(name: str) -> str:
+    if name in WHOLE:
+        return WHOLE[name]
+    layer, _, rest = name.removeprefix("decoder.layers.").partition(".")
+    return f"model.layers.{layer}.{IN_LAYER[rest]}"
 
 
 def config(model: ModelConfig, *, vocab_size: int, positions: int, dtype: str, special_tokens: Mapping[str, int]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class PairRows(PackedRows):
 
 def run(context: Context) -> None:
     """Inputs: tokenizer, the parent, the pairs. Outputs: mcore, hf, metrics.jsonl, exposure."""
-    section = context.section(DpoConfig)
+    section = stage.section(context, DpoConfig)
     vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
     packed = packed_rows(section, section.pairs, list(pairs(context, section)), context.random("order"))
     rows = PairRows(packed.asset, packed.groups, packed.rows, packed.length)

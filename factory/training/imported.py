@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from factory.context import Context
@@ -40,7 +41,7 @@ def run(context: Context) -> None:
         )
     positions = settings["max_position_embeddings"]
     written = convert.config(shape, vocab_size=vocabulary.size, positions=positions, dtype="float32", special_tokens=vocabulary.special)
-    convert.write(context.out / "hf", state, written)
+    convert.write(context.out / "hf", state, written | {"sliding_window": settings.get("sliding_window")})
     context.add_file("hf")
     _write_megatron(context, shape, state, vocabulary)
     context.metrics.update(parameters=sum(t.numel() for t in state.values()), license=section.license)
@@ -49,9 +50,12 @@ def run(context: Context) -> None:
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """`config.json` and the weights under Phi-3's names, fp32; raises `SeedmillError` on what is not such a model."""
     files = checkpoint_files(folder)
-    settings = _flat(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    _check(folder, settings)
-    state = {name: tensor.float() for path in files if path.suffix == ".safetensors" for name, tensor in load_file(path).items()}
+    try:
+        settings = _flat(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        _check(folder, settings)
+        state = {name: tensor.float() for path in files if path.suffix == ".safetensors" for name, tensor in load_file(path).items()}
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise SeedmillError(f"{folder} cannot be read ({type(error).__name__}: {error}): fetch the checkpoint again") from error
     return settings, as_phi3(state, settings)
 
 
@@ -61,9 +65,9 @@ def as_phi3(state: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> d
     for layer in range(settings["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         for name, parts in JOINED.items():
-            if prefix + parts[0] in out:
+            if all(prefix + part in out for part in parts):
                 out[prefix + name] = torch.cat([out.pop(prefix + part) for part in parts])
-    if HEAD not in out:
+    if settings.get("tie_word_embeddings") and HEAD not in out and EMBEDDING in out:
         out[HEAD] = out[EMBEDDING].clone()
     return out
 
@@ -96,7 +100,8 @@ def _check(folder: Path, settings: Mapping[str, Any]) -> None:
 def _write_megatron(context: Context, shape: ModelConfig, state: dict[str, torch.Tensor], vocabulary: Vocabulary) -> None:
     with joined(LayoutConfig(), context.seed("weights")):
         gpt = model.build(shape, PretrainConfig(model=shape, precision="fp32"), vocabulary.size)
-        model.unwrap(gpt).load_state_dict(convert.from_hugging_face(state, shape), strict=False)
+        own = model.unwrap(gpt).state_dict()
+        model.unwrap(gpt).load_state_dict({**own, **convert.from_hugging_face(state, shape, own)})
         folder = context.out / "mcore"
         folder.mkdir()
         checkpoint.save_weights(folder, gpt)

@@ -16,7 +16,7 @@ LONG = "long_context_blend"
 
 def run(context: Context) -> None:
     """Inputs: tokenizer, the parent, long_context_blend, pretraining_blend, token_shards/*. Outputs: as in pretraining."""
-    section = context.section(MidtrainConfig)
+    section = stage.section(context, MidtrainConfig)
     vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
     shape = parent.shape.model_copy(update={"rope_base": section.rope_base})
     with joined(section.layout, context.seed("weights")):
@@ -27,10 +27,10 @@ def run(context: Context) -> None:
             length=section.sequence_length,
             eod=vocabulary.eod,
             vocab_size=vocabulary.size,
+            mask_documents=section.mask_documents,
         )
         gpt = stage.build(section, shape, vocabulary, parent)
-        objective = NextToken(vocabulary.eod if section.mask_documents else None)
-        stage.train(context, section, shape, gpt, vocabulary, rows=rows, objective=objective, steps=section.steps, parent=parent)
+        stage.train(context, section, shape, gpt, vocabulary, rows=rows, objective=NextToken(), steps=section.steps, parent=parent)
 
 
 def long_and_recall(context: Context) -> list[Shard]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from factory.training.megatron import DEVICE, HAS_GPU, PackedSeqParams, get_batch_on_this_cp_rank
-from factory.training.rows import Batch, segments_of_documents
+from factory.training.rows import Batch
 
 Loss = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 ForwardStep = Callable[[Iterator[Batch], torch.nn.Module], tuple[torch.Tensor, Callable[[torch.Tensor], Loss]]]
@@ -37,6 +37,15 @@ def token_losses(batch: Batch, model: torch.nn.Module) -> torch.Tensor:
     return flat.reshape(labels.shape) if flat.shape == (1, labels.numel()) else flat
 
 
+def rows_and_length(batch: Batch) -> tuple[int, int]:
+    """The rows of a micro-batch and their length as the model gets them, and as pipeline stages hand activations on.
+
+    Rows that `token_losses` lays end to end are one long row.
+    """
+    rows, length = batch["tokens"].shape
+    return (1, rows * length) if "segments" in batch and HAS_GPU else (rows, length)
+
+
 def _blocked(segments: torch.Tensor) -> torch.Tensor:
     """[rows, 1, length, length], true where a query may not see a key: a later one, or one of another segment."""
     length = segments.shape[1]
@@ -57,17 +66,13 @@ def _variable_lengths(segments: torch.Tensor) -> PackedSeqParams:
 
 @dataclass(frozen=True)
 class NextToken:
-    """Cross-entropy per counted label, in nats. `documents_end` is the token after which attention starts afresh, if it does."""
+    """Cross-entropy per counted label, in nats."""
 
-    documents_end: int | None = None
     reports = ("loss",)
 
     def forward(self, batches: Iterator[Batch], model: torch.nn.Module) -> tuple[torch.Tensor, Callable[[torch.Tensor], Loss]]:
         """One micro-batch."""
-        batch = next(batches)
-        if self.documents_end is not None:
-            batch = {**batch, "segments": segments_of_documents(batch["tokens"], self.documents_end)}
-        batch = _on_device(batch)
+        batch = _on_device(next(batches))
         return token_losses(batch, model), functools.partial(self._loss, batch["loss_mask"])
 
     def _loss(self, mask: torch.Tensor, losses: torch.Tensor) -> Loss:

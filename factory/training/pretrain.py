@@ -13,7 +13,7 @@ from factory.training.shards import cluster_shards
 
 def run(context: Context) -> None:
     """Inputs: tokenizer, pretraining_blend, token_shards/*, `start_from` if any. Outputs: mcore, hf, metrics.jsonl, exposure."""
-    section = context.section(PretrainConfig)
+    section = stage.section(context, PretrainConfig)
     vocabulary, parent = Vocabulary.of(context), _parent(context, section)
     shards = cluster_shards(context, context.inputs["pretraining_blend"])
     with joined(section.layout, context.seed("weights")):
@@ -24,11 +24,11 @@ def run(context: Context) -> None:
             length=section.sequence_length,
             eod=vocabulary.eod,
             vocab_size=vocabulary.size,
+            mask_documents=section.mask_documents,
             order=mixture.order(mixture.phases(section, shards)) if section.mixture_changes else None,
         )
         gpt = stage.build(section, section.model, vocabulary, parent)
-        objective = NextToken(vocabulary.eod if section.mask_documents else None)
-        stage.train(context, section, section.model, gpt, vocabulary, rows=rows, objective=objective, steps=section.steps, parent=parent)
+        stage.train(context, section, section.model, gpt, vocabulary, rows=rows, objective=NextToken(), steps=section.steps, parent=parent)
 
 
 def _parent(context: Context, section: PretrainConfig) -> stage.Parent | None:

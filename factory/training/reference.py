@@ -64,20 +64,21 @@ def _evaluate(rows: PackedRows, section: DpoConfig, model: Chunks) -> np.ndarray
     starts = range(replica * size, len(rows), size * parallel_state.get_data_parallel_world_size())
     for start in starts:
         indices = range(start, start + size)
-        result = _forward(rows.batch(indices), section, model)
+        result = _forward(rows.batch(indices), model)
         if speaks_for_loss():
             values[[g for i in indices for g in rows.rows[i]]] = result.double().cpu()
     return sum_over_world(values).float().numpy()
 
 
-def _forward(batch: Batch, section: DpoConfig, model: Chunks) -> torch.Tensor:
+def _forward(batch: Batch, model: Chunks) -> torch.Tensor:
+    rows, length = objectives.rows_and_length(batch)
     reports = get_forward_backward_func()(
         forward_step_func=_forward_step,
         data_iterator=iter([batch]),
         model=[*model],
         num_microbatches=1,
-        seq_length=section.sequence_length,
-        micro_batch_size=section.micro_batch,
+        seq_length=length,
+        micro_batch_size=rows,
         forward_only=True,
     )
     return reports[0][VALUES] if reports else torch.empty(0)

@@ -16,7 +16,7 @@ from factory.training.packing import Example, Group, PackedRows, epochs_of_rows
 
 def run(context: Context) -> None:
     """Inputs: tokenizer, the parent, the conversations. Outputs: mcore, hf, metrics.jsonl, exposure."""
-    section = context.section(SftConfig)
+    section = stage.section(context, SftConfig)
     vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
     groups = list(conversations(context, section))
     packed = packed_rows(section, section.conversations, groups, context.random("order"))

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from factory.context import Context
 from factory.errors import SeedmillError
 from factory.training import checkpoint, convert, model, outputs
 from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.megatron import HAS_GPU
 from factory.training.model import Chunks
 from factory.training.outputs import Vocabulary
 from factory.training.rows import Rows
 from factory.training.trainer import Objective, Trainer
+
+TrainingT = TypeVar("TrainingT", bound=TrainingConfig)
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Parent:
     folder: Path
     shape: ModelConfig
     positions: int
+    window: int | None = None
+    """The sliding window of an imported model: over rows that are no longer, it attends as the trainer's model does."""
 
     @classmethod
     def of(cls, context: Context, asset: str) -> "Parent":
@@ -30,7 +36,16 @@ class Parent:
             raise SeedmillError(f"start_from {asset!r} is not among the inputs of {context.spec.asset}: {sorted(context.inputs)}")
         source = context.inputs[asset]
         settings = source.json("hf/config.json")
-        return cls(asset, source.digest, source.file("mcore"), convert.shape_of(settings), settings["max_position_embeddings"])
+        window, positions = settings.get("sliding_window"), settings["max_position_embeddings"]
+        return cls(asset, source.digest, source.file("mcore"), convert.shape_of(settings), min(positions, window or positions), window)
+
+
+def section(context: Context, kind: type[TrainingT]) -> TrainingT:
+    """The stage's section; raises `SeedmillError` where this machine would do something else than it says."""
+    found = context.section(kind)
+    if found.fp8 != "none" and not HAS_GPU:
+        raise SeedmillError(f"{context.spec.asset}: fp8 is {found.fp8!r}, but there is no GPU here: set fp8 to none, or run it on a GPU")
+    return found
 
 
 def build(training: TrainingConfig, shape: ModelConfig, vocabulary: Vocabulary, parent: Parent | None = None) -> Chunks:
@@ -38,6 +53,11 @@ def build(training: TrainingConfig, shape: ModelConfig, vocabulary: Vocabulary, 
     training.layout.check_model(shape)
     if vocabulary.size % training.layout.tensor:
         raise SeedmillError(f"layout.tensor {training.layout.tensor} does not divide the vocabulary {vocabulary.size}: choose a divisor")
+    if parent is not None and parent.window is not None and training.sequence_length > parent.window:
+        raise SeedmillError(
+            f"{parent.asset} attends over a sliding window of {parent.window} tokens, which the trainer's model does not have: "
+            f"set sequence_length {training.sequence_length} to at most {parent.window}"
+        )
     gpt = model.build(shape, training, vocabulary.size)
     if parent is not None:
         checkpoint.load_weights(parent.folder, gpt)

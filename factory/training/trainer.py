@@ -20,13 +20,14 @@ import torch
 
 from factory.context import Context
 from factory.errors import SeedmillError
+from factory.records import Record
 from factory.training import checkpoint, flops, seal, shadow
 from factory.training import optimizer as optimizers
 from factory.training.config import ModelConfig, TrainingConfig
 from factory.training.distributed import from_main, is_main, speaks_for_loss, sum_over_world
 from factory.training.megatron import HAS_GPU, get_forward_backward_func, parallel_state
 from factory.training.model import Chunks
-from factory.training.objectives import REPORT, ForwardStep
+from factory.training.objectives import REPORT, ForwardStep, rows_and_length
 from factory.training.rates import Rates
 from factory.training.rows import Batch, Rows
 from factory.training.saver import Saver
@@ -146,21 +147,22 @@ class Trainer:
 
     def _forward_backward(self) -> torch.Tensor:
         """Gradients of one step; returns the world's sums: the objective's report, tokens, requests to stop, ranks writing."""
-        training, batches = self.training, list(self._micro_batches())
+        batches = list(self._micro_batches())
+        rows, length = rows_and_length(batches[0])
         tokens = sum(float((b["segments"] >= 0).sum()) if "segments" in b else b["tokens"].numel() for b in batches)
         reports = get_forward_backward_func()(
             forward_step_func=self.objective.forward,
             data_iterator=iter(batches) if len(self.model) == 1 else [iter(batches) for _ in self.model],
             model=[*self.model],
             num_microbatches=len(batches),
-            seq_length=training.sequence_length,
-            micro_batch_size=training.micro_batch,
+            seq_length=length,
+            micro_batch_size=rows,
             forward_only=False,
         )
         sums = torch.zeros(len(self.objective.reports) + 4, dtype=torch.float64)
         if speaks_for_loss():
             sums[:-3] = torch.stack([r[REPORT] for r in reports]).sum(0).cpu()
-            sums[-3] = tokens / training.layout.context
+            sums[-3] = tokens / self.training.layout.context
         sums[-2:] = torch.tensor([self._asked_to_stop, self.saver.busy])
         return sum_over_world(sums)
 
@@ -194,8 +196,21 @@ class Trainer:
             self.saver.settle()
             raise SeedmillError(
                 f"{self.context.spec.asset}: loss or gradient spiking or not finite for {counters.bad_in_a_row} steps "
-                f"up to step {counters.step}: lower optimizer.lr, lengthen optimizer.warmup, or look at these steps in the exposure records"
+                f"up to step {counters.step}: lower optimizer.lr, lengthen optimizer.warmup, "
+                f"or look at what these steps read, in {self._tell_bad_steps()}"
             )
+
+    def _tell_bad_steps(self) -> Path:
+        """Write what each of the last bad steps read, as in the records of exposure, which a run that stops does not come to."""
+        path, last = Path(self.context.spec.folder) / "bad_steps.jsonl", self.counters.step
+        if is_main():
+            steps = range(last - self.counters.bad_in_a_row + 1, last + 1)
+            records = ({"step": step, **record} for step in steps for record in self._read_at(step))
+            path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        return path
+
+    def _read_at(self, step: int) -> Iterator[Record]:
+        return self.rows.items(range(self.training.rows_before(step - 1), self.training.rows_before(step)))
 
     def _ask_to_stop(self, *_: object) -> None:
         self._asked_to_stop = True

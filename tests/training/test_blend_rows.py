@@ -1,5 +1,6 @@
 """A blend is drawn in its shares, every time alike, and a broken shard is one clear error."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -113,6 +114,12 @@ def test_a_loss_that_stays_infinite_stops_the_job_and_a_single_one_is_skipped(wo
     assert run_here(spec_of(world)).metrics["skipped_steps"] == 1
     poisoned.update(range(4, 8))
     spec = world.spec("pretrained_checkpoint", "pretrain", SECTION, "poisoned")
-    with pytest.raises(SeedmillError, match="not finite for 5 steps up to step 8"):
+    with pytest.raises(
+        SeedmillError, match=r"not finite for 5 steps up to step 8: .* or look at what these steps read, in .*/bad_steps\.jsonl"
+    ):
         run_here(spec)
     assert [part.name for part in (Path(spec.folder) / "parts").iterdir()] == ["step-00000004"]
+    read = [json.loads(line) for line in (Path(spec.folder) / "bad_steps.jsonl").read_text().splitlines()]
+    assert sorted({row["step"] for row in read}) == [4, 5, 6, 7, 8]
+    assert [sum(row["rows"] for row in read if row["step"] == step) for step in (4, 8)] == [8, 8]
+    assert all(row["asset"] in {"token_shards/web", "token_shards/code"} and row["items"] for row in read)

@@ -35,6 +35,12 @@ def test_what_is_close_passes_with_its_differences():
     assert shadow.compare(Measured(3.03, 1.1), Measured(3.0, 1.0), ShadowConfig(), 0) == pytest.approx({"loss": 0.01, "gradient norm": 0.1})
 
 
+def test_fp8_without_a_gpu_is_one_clear_error_and_nothing_is_trained(world):
+    spec = world.spec("pretrained_checkpoint", "pretrain", SECTION | {"fp8": "tensorwise"}, "without a GPU")
+    with pytest.raises(SeedmillError, match="pretrained_checkpoint: fp8 is 'tensorwise', but there is no GPU here: set fp8 to none"):
+        run_here(spec)
+
+
 def test_the_settings_come_back_after_the_shadow():
     with joined(LayoutConfig(), seed=1):
         chunks = model.build(PretrainConfig.model_validate(SECTION).model, PretrainConfig(), 64)
