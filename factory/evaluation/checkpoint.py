@@ -17,9 +17,9 @@ from factory.evaluation.candidate import Candidate
 from factory.evaluation.config import EvaluationConfig
 from factory.evaluation.divergence import divergence
 from factory.evaluation.records import ANSWER, MODES, Mode, Reply, answer_record, style_of
-from factory.evaluation.refusal import verdict
+from factory.evaluation.refusal import RULE, verdict
 from factory.evaluation.scores import VERDICTS, Score, grouped, score, three_way
-from factory.preference.oracles import answer_is_correct
+from factory.preference.oracles import VERSIONS, answer_is_correct
 from factory.preference.trivia_records import base_prompt
 from factory.records import Record
 
@@ -52,7 +52,7 @@ def run(context: Context) -> None:
     context.write_records("answers", rows, ANSWER)
     context.made("answer", len(rows))
     context.write_json("scores.json", scores)
-    context.metrics.update(headline(scores), **asdict(examination.candidate.sampler.usage))
+    context.metrics.update(headline(scores), **asdict(examination.candidate.sampler.usage), oracles=VERSIONS | RULE)
 
 
 class Examination:

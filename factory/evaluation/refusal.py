@@ -16,6 +16,8 @@ REFUSALS = re.compile(
 )
 _TURN = re.compile(r"\b(but|however|though|perhaps|maybe)\b", re.IGNORECASE)
 OPENING = 200
+RULE = {"refusal": 2}
+"""The version of this rule, as a report names it."""
 
 
 def is_refusal(text: str) -> bool:

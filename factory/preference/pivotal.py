@@ -19,6 +19,7 @@ from factory.preference.config import MOST_WORKERS, PivotalSearchConfig
 from factory.preference.domains import domain_of
 from factory.preference.figure import Trajectory, render
 from factory.preference.group import Answer, Found, GroupSearch, Searcher
+from factory.preference.oracles import VERSIONS
 from factory.preference.questions import draw_questions, fitting
 from factory.preference.rounds import Rounds
 from factory.preference.search import sample
@@ -218,7 +219,7 @@ def write_report(context: Context, groups: Sequence[Found], pairs: Sequence[Reco
         "power": errors.power,
     }
     context.made("pairs", len(pairs))
-    context.metrics.update(report)
+    context.metrics.update(report, oracles=VERSIONS)
     context.write_json("pivots.json", report)
 
 

@@ -19,7 +19,7 @@ from factory.errors import SeedmillError
 from factory.preference import domains
 from factory.preference.config import RefusalConfig
 from factory.preference.models import open_sampler
-from factory.preference.oracles import answer_is_correct, final_answer
+from factory.preference.oracles import VERSIONS, answer_is_correct, final_answer
 from factory.preference.questions import Examiner
 from factory.preference.records import preference_pair
 from factory.preference.rounds import Rounds
@@ -190,6 +190,7 @@ def _conversation(question: str, reply: str, reason: str) -> Record:
 def _report(context: Context, asked: Sequence[Asked], conversations: Sequence[Record], pairs: Sequence[Record]) -> None:
     context.made("conversations", len(conversations))
     context.made("pairs", len(pairs))
+    context.metrics["oracles"] = VERSIONS
     context.metrics["lessons"] = dict(sorted(Counter(record["locator"] for record in conversations).items()))
     context.metrics["pairs"] = dict(sorted(Counter(json.loads(pair["evidence"])["reason"] for pair in pairs).items()))
     for kind, knowledge in (("names", True), ("lists", False)):

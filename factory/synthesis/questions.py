@@ -11,7 +11,7 @@ from itertools import islice
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.preference.oracles import final_answer, plurality
+from factory.preference.oracles import VERSIONS, final_answer, plurality
 from factory.records import Record, derive
 from factory.schemas import PROBLEM
 from factory.synthesis.config import QuestionBankConfig
@@ -72,6 +72,7 @@ def _organic(context: Context, section: QuestionBankConfig) -> Iterator[Record]:
     if not questions:
         return
     teacher = open_teacher(context, section.teacher)
+    context.metrics["oracles"] = VERSIONS
     requests = [_request(row["text"], sample, section) for row in questions for sample in range(section.plurality_samples)]
     texts = [answer.text for answer in ask(context, teacher, requests)]
     for index, row in enumerate(questions):
