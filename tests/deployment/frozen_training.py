@@ -58,6 +58,12 @@ def manifest(workspace: Path) -> dict:
     return json.loads(max(paths, key=lambda path: path.stat().st_mtime).read_bytes())
 
 
+def checkpoints(workspace: Path) -> list[int]:
+    """The steps at which training has saved itself, over everything that was ever started."""
+    paths = (workspace / "store" / "artifacts" / ASSET).glob("*/attempts/*/starts/*/parts/step-*")
+    return sorted(int(path.name.split("-")[1]) for path in paths)
+
+
 def is_one_training(told: list[int]) -> bool:
     """Whether steps were told once each, in order and to the end."""
     return told == sorted(set(told)) and told[-1] == STEPS

@@ -25,6 +25,7 @@ PATIENCE = 180
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+TERMINATE = "mutation($id: String!) { terminateRun(runId: $id, terminatePolicy: SAFE_TERMINATE) { __typename } }"
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 
 
@@ -131,6 +132,10 @@ class Services:
         launched = self.ask(LAUNCH, params={"selector": chosen, "mode": "default"})["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return launched["run"]["runId"]
+
+    def terminate(self, run_id: str) -> None:
+        """Have the web server end a run, as its button does."""
+        assert self.ask(TERMINATE, id=run_id)["terminateRun"] == {"__typename": "TerminateRunSuccess"}
 
     def outcome(self, run_id: str) -> str:
         deadline = time.monotonic() + PATIENCE

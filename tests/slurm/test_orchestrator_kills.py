@@ -56,3 +56,18 @@ def test_a_kill_in_mid_training_leaves_one_job_and_the_same_checkpoint(services,
     assert is_one_training(steps(workspace))
     assert (last.status.value, last.run_id == run) == ("SUCCESS", victim in services.processes)
     assert (manifest(workspace)["digest"], manifest(workspace)["attempt"]) == (manifest(trained)["digest"], 1)
+
+
+def test_a_run_that_is_terminated_in_the_web_ui_saves_a_checkpoint_and_leaves_no_job(services, slurm, trained: Path):
+    workspace = services.home / "work"
+    without_pretraining(trained, workspace)
+    before = slurm.jobs()
+    run = services.launch(ASSET)
+    wait_for(lambda: len(steps(workspace)) >= 3)
+    services.terminate(run)
+    assert services.outcome(run) == "CANCELED"
+    assert len(slurm.jobs()) == len(before) + 1
+    assert slurm.jobs(states="pending,running,suspended,completing") == []
+    (saved,) = frozen_training.checkpoints(workspace)
+    assert saved in range(3, frozen_training.STEPS), "training had ended before it was told to stop, or had saved nothing new"
+    assert not ranks_of(slurm.jobs()[-1], 0)
