@@ -2,20 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from factory.cli.proposal import RECIPE, VARIABLE, program
 from factory.errors import SeedmillError
 
-RecipeOption = Annotated[Path, typer.Option("--recipe", envvar="FACTORY_RECIPE", help="The recipe of the experiment.")]
+RecipeOption = Annotated[Path, typer.Option("--recipe", envvar=VARIABLE, help="The recipe of the experiment.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed than the recipe's: an experiment of its own.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-RECIPE = Path("recipes/laptop.yaml")
 REFERENCE = "[EXPERIMENT/]ASSET[@VERSION]; a version may be cut short."
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -44,7 +43,7 @@ def run(
 
 @app.command()
 def plan(
-    recipe: Annotated[Path, typer.Argument(envvar="FACTORY_RECIPE", help="The recipe of the experiment.")] = RECIPE,
+    recipe: Annotated[Path, typer.Argument(envvar=VARIABLE, help="The recipe of the experiment.")] = RECIPE,
     gpu: Annotated[Literal["a100", "h100", "h200", "b200"] | None, typer.Option(help="Another GPU than the recipe's.")] = None,
     measured: Annotated[str | None, typer.Option(help=f"A run on GPUs whose rate to reckon with: {REFERENCE}")] = None,
     as_json: JsonOption = False,
@@ -95,7 +94,7 @@ def audit(
     from factory.lineage import audit as library
 
     session = Session.open(recipe, seed)
-    manifest = session.resolve(f"{asset}@{version}" if version else asset)
+    manifest = session.resolve(asset if version is None else f"{asset}@{version}")
     _give(library.audit(session.store, manifest), show.audit, as_json)
 
 
@@ -147,14 +146,20 @@ def chat(
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Talk to a checkpoint. Base checkpoints, which know no chat, continue an exercise instead."""
+    """Talk to a checkpoint. Base checkpoints, which know no chat, continue an exercise instead.
+
+    Without `--prompt` each line of standard input is a question; with `--json` each answer is a line of JSON.
+    """
     from factory.cli.chat import Chat
     from factory.cli.session import Session
 
     session = Session.open(recipe, seed)
     talk = Chat.open(session.store, session.resolve(checkpoint), temperature=temperature, max_new_tokens=max_new_tokens)
     if prompt is None:
-        talk.loop()
+        if as_json:
+            talk.stream(checkpoint)
+        else:
+            talk.loop()
         return
     answer = talk.ask(prompt)
     _give({"checkpoint": checkpoint, "prompt": prompt, "answer": answer}, lambda _, console: console.print(answer, markup=False), as_json)
@@ -206,13 +211,31 @@ def _give(result: dict[str, Any], show: Any, as_json: bool) -> None:
 
 
 def main() -> None:
-    """The entry point: a user's mistake is one line and exit status 1."""
+    """The entry point: a user's mistake is one line, and exit status 1, or 2 where it is one of typing."""
     try:
-        app()
+        status = app(sys.argv[1:] or ["--help"], prog_name=program(), standalone_mode=False)
     except SeedmillError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
-    except (PermissionError, NotADirectoryError) as error:
-        place = f"error: {error.filename}: {error.strerror}"
-        sys.stderr.write(f"{place}; set SEEDMILL_HOME, or store.url in the recipe, to a folder that you may write\n")
-        sys.exit(1)
+        _fail(str(error), 1)
+    except typer.TyperException as error:
+        _fail(_misuse(error), error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; set SEEDMILL_HOME, or store.url in the recipe, to a folder that you may write", 1)
+    sys.exit(status)
+
+
+def _misuse(error: typer.TyperException) -> str:
+    """What is wrong with the words of a command line, with the value where one is wrong, and where to look up what is right."""
+    from pydantic import ValidationError
+
+    message = " ".join(error.format_message().split()).rstrip(".")
+    value = repr(error.__cause__.errors()[0]["input"]) if isinstance(error.__cause__, ValidationError) else ""
+    where = f" (value {value})" if value not in message else ""
+    context = getattr(error, "ctx", None)
+    return f"{message.replace('Value error, ', '')}{where}; see `{context.command_path if context else program()} --help`"
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(status)

@@ -1,5 +1,6 @@
 """`factory chat`: questions to a checkpoint on this machine's CPU. Importing this module imports torch."""
 
+import json
 import sys
 from dataclasses import dataclass, field
 from typing import Self
@@ -54,6 +55,18 @@ class Chat:
         answer = self.examiner.text(completion.tokens).strip()
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         return answer
+
+    def stream(self, name: str) -> None:
+        """Answer every line of standard input with a line of JSON; one that cannot be answered has `error` in place of `answer`."""
+        for question in filter(None, map(str.strip, sys.stdin)):
+            line = {"checkpoint": name, "prompt": question}
+            try:
+                line["answer"] = self.ask(question)
+            except SeedmillError as error:
+                self.messages = []
+                line["error"] = str(error)
+            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
 
     def loop(self) -> None:
         """Ask and answer until the end of input. A conversation that outgrew the model is dropped, and the question asked afresh."""

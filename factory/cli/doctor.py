@@ -18,6 +18,7 @@ from factory.cluster.config import KubernetesConfig, SlurmConfig
 from factory.errors import SeedmillError
 from factory.recipe import Recipe, load
 from factory.store import open_store
+from factory.store.local import LocalStore
 from factory.store.s3 import S3Store
 
 State = Literal["ok", "warn", "fail"]
@@ -84,7 +85,7 @@ def sources(recipe: Recipe) -> Finding:
     for name, source in recipe.sources.items():
         try:
             observe(source)
-        except SeedmillError as error:
+        except (SeedmillError, OSError) as error:
             wrong.append(f"{name}: {error}")
     if wrong:
         return Finding("sources", "fail", "; ".join(wrong), "make them readable, or mend `sources` in the recipe")
@@ -98,10 +99,11 @@ def workspace(recipe: Recipe) -> Finding:
 
 def store(recipe: Recipe) -> Finding:
     """Where artefacts go: a writable folder, or a bucket that exists and may be read."""
-    opened = open_store(recipe.store, recipe.workspace)
-    if not isinstance(opened, S3Store):
-        return _folder("store", Path(recipe.store.url or recipe.workspace / "store"), "set store.url in the recipe to a folder with room")
     try:
+        opened = open_store(recipe.store, recipe.workspace)
+        if isinstance(opened, LocalStore):
+            return _folder("store", opened.root, "set store.url in the recipe to a folder with room")
+        assert isinstance(opened, S3Store)
         opened.bucket.check()
     except SeedmillError as error:
         return Finding("store", "fail", str(error), "mend it, or leave store.url empty to use a local folder")
@@ -110,8 +112,10 @@ def store(recipe: Recipe) -> Finding:
 
 def _folder(name: str, path: Path, remedy: str) -> Finding:
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        return Finding(name, "fail", f"{path}: {there} is a file, not a folder", remedy)
     free = shutil.disk_usage(there).free
-    detail = f"{path}, {size(free)} free"
+    detail = f"{path}, {size(free) or '0B'} free"
     if not os.access(there, os.W_OK):
         return Finding(name, "fail", f"{path} cannot be written", remedy)
     if free < LEAST_FREE:
@@ -160,7 +164,7 @@ def _endpoint(url: str, model: str, key: str) -> Finding:
 def cluster(recipe: Recipe) -> Finding:
     """Where jobs run: this machine needs a core for each rank of the largest job, Slurm its commands, Kubernetes much."""
     if isinstance(recipe.cluster, SlurmConfig):
-        return _slurm(recipe.cluster)
+        return _slurm(recipe, recipe.cluster)
     if isinstance(recipe.cluster, KubernetesConfig):
         return _kubernetes(recipe)
     ranks = max(stage.layout.world_size for stage in recipe.training.stages.values())
@@ -171,17 +175,20 @@ def cluster(recipe: Recipe) -> Finding:
     return Finding("cluster", "ok", detail)
 
 
-def _slurm(config: SlurmConfig) -> Finding:
-    over = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={SECONDS:.0f}", config.ssh] if config.ssh else []
+def _slurm(recipe: Recipe, config: SlurmConfig) -> Finding:
+    """Slurm's commands answer, and jobs that ask a language model over ssh get its key."""
+    from factory.cluster.slurm_commands import SlurmCommands
+
     where = f"on {config.ssh}" if config.ssh else "on this machine"
+    remedy = "check cluster.ssh and its key (ssh must not ask)" if config.ssh else "do so, or name a login node in cluster.ssh"
     try:
-        done = subprocess.run([*over, "sbatch", "--version"], capture_output=True, text=True, timeout=2 * SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("cluster", "fail", f"sbatch does not answer {where}: {error}", "install Slurm's commands, or set cluster.ssh")
-    if done.returncode:
-        said = " ".join(done.stderr.split())
-        return Finding("cluster", "fail", f"sbatch does not answer {where}: {said}", "check cluster.ssh and its key (ssh must not ask)")
-    return Finding("cluster", "ok", f"{done.stdout.strip()} {where}")
+        version = SlurmCommands(config.ssh, seconds=2 * SECONDS).version()
+    except SeedmillError as error:
+        return Finding("cluster", "fail", f"sbatch does not answer {where}: {error}", remedy)
+    key = recipe.synthesis.teacher.api_key_env
+    if config.ssh and recipe.preference.judge.models and key not in config.secrets:
+        return Finding("cluster", "warn", f"jobs {where} get no {key}, and judged_pairs asks with it", f"set cluster.secrets to [{key}]")
+    return Finding("cluster", "ok", f"{version} {where}")
 
 
 def _kubernetes(recipe: Recipe) -> Finding:

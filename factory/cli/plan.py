@@ -6,18 +6,30 @@ from rich.console import Console
 from rich.table import Table
 
 from factory.cli.words import count, percent, size
+from factory.errors import SeedmillError
 from factory.plan.build import Plan, StagePlan, Utilisation, build
 from factory.plan.config import GpuName
 from factory.plan.gpus import GIB, GPUS
-from factory.plan.time import DAY, measured_mfu
+from factory.plan.refused import explain
+from factory.plan.time import DAY, measured_mfu, measured_on
 from factory.recipe import Recipe, load
 
+NOT_COUNTED = (
+    "not in the store's figures: documents from raw to clean, what a teacher writes, conversations, questions, pairs, and its answer cache",
+    "no time is given for what samples (refusals, pivotal and judged pairs, evaluation) nor for what works on data",
+)
 KINDS = ("weights", "gradients", "optimizer", "activations", "fp8_copies")
 
 
 def plan(path: Path, gpu: GpuName | None, measured: str | None) -> Plan:
-    """The plan of a recipe file; `measured` names a checkpoint whose rate on a GPU replaces the assumed utilisation."""
-    recipe = load(path)
+    """The plan of a recipe file; `measured` names a checkpoint whose rate on a GPU replaces the assumed utilisation.
+
+    Raises `SeedmillError` for a recipe that cannot be read; where its rules refuse a layout, with one that works.
+    """
+    try:
+        recipe = load(path)
+    except SeedmillError as error:
+        raise explain(path, gpu, error) from error
     kind = gpu or recipe.plan.gpu
     return build(recipe, kind, _utilisation(path, recipe, kind, measured))
 
@@ -28,7 +40,8 @@ def _utilisation(path: Path, recipe: Recipe, gpu: GpuName, measured: str | None)
     from factory.cli.session import Session
 
     manifest = Session.open(path, None).resolve(measured)
-    return Utilisation(measured_mfu(manifest, GPUS[gpu]), f"measured by {manifest.asset}@{manifest.version}")
+    where = " or ".join(kind.upper() for kind in measured_on(manifest)) or "a GPU that its manifest does not tell"
+    return Utilisation(measured_mfu(manifest, gpu), f"measured by {manifest.asset}@{manifest.version} on {where}")
 
 
 def show(made: Plan, console: Console) -> None:
@@ -46,6 +59,8 @@ def show(made: Plan, console: Console) -> None:
         console.print(f"the published run of this model implies {percent(made.published_mfu)}", highlight=False)
     for table in (_batches(made), _times(made), _memory(made), _mixture(made), _store(made)):
         console.print(table)
+    for line in NOT_COUNTED:
+        console.print(line, highlight=False)
     _teacher(made, console)
 
 
@@ -97,7 +112,9 @@ def _store(made: Plan) -> Table:
     table = _table("store", "stage", "Megatron checkpoint", "Hugging Face weights", "stays", "at most, while it runs")
     for s in made.stages:
         table.add_row(s.stage, *(size(value) for value in (s.mcore_bytes, s.hf_bytes, s.store_bytes, s.peak_bytes)))
-    growth = sum(s.store_bytes for s in made.stages) + sum(c.bytes for c in made.clusters)
+    for name, bytes_ in made.released.items():
+        table.add_row(name, "", size(bytes_), size(bytes_), size(bytes_))
+    growth = sum(s.store_bytes for s in made.stages) + sum(c.bytes for c in made.clusters) + sum(made.released.values())
     table.add_row("all, with shards", "", "", size(growth), size(growth + _resumes(made.stages)))
     return table
 

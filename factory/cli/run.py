@@ -25,7 +25,7 @@ from factory.cli import show
 from factory.cli.board import Board
 from factory.cli.live import LiveView, PlainView, View
 from factory.cli.session import Session
-from factory.cli.words import open_console
+from factory.cli.words import duration, open_console
 from factory.cluster.files import new_lines
 from factory.errors import SeedmillError, explaining_a_full_disk, no_room
 from factory.graph import build, select
@@ -72,12 +72,16 @@ def _run(options: RunOptions, session: Session, board: Board, *, as_json: bool) 
     run = Run(command(options, folder), folder)
     with view.screen if isinstance(view, LiveView) else nullcontext():
         status = run.watch(board, view)
-    write_atomically(session.runs / "last.json", json.dumps(run.summary(status), indent=1).encode())
+    summary = run.summary(status, board)
+    if summary["made"]:  # one that found all fresh must not hide what making it took
+        write_atomically(session.runs / "last.json", json.dumps(summary, indent=1).encode())
     if status == TERMINATED:
-        console.print("stopped: what was finished is kept, and the next `factory run` goes on from there", highlight=False)
+        console.print("stopped: what was finished is kept, and the same command goes on from there", highlight=False)
         return INTERRUPTED
     if status:
         raise SeedmillError(run.complaint(board))
+    if not summary["made"]:
+        console.print(f"nothing was to be made: all of it was fresh ({duration(summary['wall_seconds'])})", highlight=False)
     result = session.report()
     if as_json:
         sys.stdout.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -160,11 +164,12 @@ class Run:
         except psutil.Error:
             return  # a process ended between being listed and being asked
 
-    def summary(self, status: int) -> dict[str, Any]:
-        """What the run took, over all its processes."""
+    def summary(self, status: int, board: Board) -> dict[str, Any]:
+        """How many assets the run made, and what it took over all its processes."""
         return {
             "started": self.started.isoformat(timespec="seconds"),
             "status": status,
+            "made": sum(line.state == "done" for line in board.lines.values()),
             "wall_seconds": time.monotonic() - self.began,
             "cpu_seconds": children_cpu_seconds() - self.cpu_before,
             "peak_rss_bytes": self.peak_rss_bytes,

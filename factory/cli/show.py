@@ -17,7 +17,7 @@ VERDICT_STYLES = {"rose": "green", "fell": "red"}
 DIGITS = 8
 LONGEST_VALUE = 60
 MOST_RECORDS = 20
-NUMBERS = ("made", "records", "tokens", "size", "time", "CPU", "money", "code", "greedy", "sampled")
+NUMBERS = ("made", "records", "tokens", "size", "time", "CPU", "money", "code", "seed", "greedy", "sampled")
 
 
 def status(result: Result, console: Console) -> None:
@@ -34,7 +34,7 @@ def audit(result: Result, console: Console) -> None:
     """The closure as a numbered table: `from` gives the numbers of what was read."""
     artifacts = result["artifacts"]
     number = {(a["asset"], a["version"]): str(index) for index, a in enumerate(artifacts, 1)}
-    table = _table("#", "asset", "version", "digest", "from", "code", "records", "tokens", "time", "teacher", "money", "commit")
+    table = _table("#", "asset", "version", "digest", "from", "code", "seed", "records", "tokens", "time", "teacher", "money", "commit")
     for artifact in artifacts:
         inputs = " ".join(number[u["asset"], u["version"]] for u in artifact["inputs"])
         table.add_row(
@@ -44,6 +44,7 @@ def audit(result: Result, console: Console) -> None:
             artifact["digest"][:DIGITS],
             inputs,
             str(artifact["code_version"]),
+            "" if artifact["seed"] is None else str(artifact["seed"]),
             count(artifact["records"]) if artifact["records"] else "",
             count(artifact["tokens"]) if artifact["tokens"] else "",
             duration(artifact["seconds"]),
@@ -79,6 +80,8 @@ def trace(result: Result, console: Console) -> None:
     console.print(Text(f"{record['kind']} {record['id']}", style="bold"))
     console.print(Text(f"{record['source']}: {record['locator']}, licence {record['license']}, by {record['created_by']}", style="dim"))
     console.print(Text(_short(" ".join(record["text"].split()), 4 * LONGEST_VALUE)))
+    if origin := _origin(record):
+        console.print(Text(origin, style="bold"))
     console.print(_record_tree("made from", result["ancestors"]))
     console.print(_record_tree("fed", result["descendants"]))
 
@@ -86,7 +89,7 @@ def trace(result: Result, console: Console) -> None:
 def report(result: Result, console: Console) -> None:
     """Stages, checkpoints, and what to do next."""
     if not result["stages"]:
-        console.print("nothing has been made yet: `factory run` makes the model", highlight=False)
+        console.print(f"nothing has been made yet: `{result['commands']['run']}` makes the model", highlight=False, soft_wrap=True)
     table = _table("asset", "time", "CPU", "records", "tokens", "size", "money")
     table.show_header = bool(result["stages"])
     for row in result["stages"]:
@@ -96,11 +99,19 @@ def report(result: Result, console: Console) -> None:
     if result["checkpoints"]:
         _checkpoints(result["checkpoints"], console)
     if result["wall_seconds"] is not None:
-        took = f"the last run took {duration(result['wall_seconds'])}, {duration(result['cpu_seconds'])} of CPU"
-        console.print(f"{took}, at most {size(result['peak_rss_bytes'])} of memory", highlight=False)
+        console.print(_took(result), highlight=False)
     if result["model_card"]:
         console.print(f"model card: {result['model_card']}", highlight=False, soft_wrap=True)
-        console.print("talk to it: factory chat judged_dpo_checkpoint     look at the graph: make ui", highlight=False)
+        console.print(f"talk to it: {result['commands']['chat']}     look at the graph: make ui", highlight=False, soft_wrap=True)
+
+
+def _took(result: Result) -> str:
+    """The figures of the last run that made something; an older one's summary may lack some of them."""
+    made = "" if result["made"] is None else f" (it made {result['made']} assets)"
+    times = f"{duration(result['wall_seconds'])}, {duration(result['cpu_seconds'])} of CPU"
+    load = " and ".join(f"{value:.1f}" for value in result["load"] or ())
+    ending = f"; load of the machine at its start and end: {load}" if load else ""
+    return f"the last run that made something{made} took {times}, at most {size(result['peak_rss_bytes'])} of memory{ending}"
 
 
 def doctor(result: Result, console: Console) -> None:
@@ -150,12 +161,22 @@ def _record_tree(title: str, entries: list[Result]) -> Tree:
     tree = Tree(f"{title}: {len(records)} records" if records else f"{title}: no other record")
     for entry in records[:MOST_RECORDS]:
         where = f"{entry['source']}: {entry['locator']}" if entry["kind"] else "not among this experiment's records"
-        tree.add(Text(f"{entry['id']} {entry['kind'] or ''} {where} ({', '.join(entry['assets'])})"))
+        origin = f": {made}" if (made := _origin(entry)) else ""
+        tree.add(Text(f"{entry['id']} {entry['kind'] or ''} {where} ({', '.join(entry['assets'])}){origin}"))
     if len(records) > MOST_RECORDS:
         tree.add(f"and {len(records) - MOST_RECORDS} more (--json lists all)")
     for entry in entries[len(records) :]:
         tree.add(Text(f"{entry['type']} {entry['asset']}@{entry['version'][:DIGITS]}: {_held(entry)}", style="bold"))
     return tree
+
+
+def _origin(record: Result) -> str:
+    """Where a record that was made from no other begins; nothing where its source and locator say it."""
+    origin = record["origin"]
+    if origin is None or origin["seed"] is None:
+        return ""
+    drawn = "".join(f", {purpose} {seed}" for purpose, seed in origin["seeds"].items())
+    return f"generated by {record['created_by']} in {origin['asset']}@{origin['version'][:DIGITS]} from seed {origin['seed']}{drawn}"
 
 
 def _held(entry: Result) -> str:

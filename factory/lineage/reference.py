@@ -4,7 +4,7 @@ Only the store and the experiment's name are needed for it, so an audit works wi
 still answers for a version whose stage is long gone from the recipe.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 
 from factory.errors import SeedmillError
@@ -12,21 +12,33 @@ from factory.store.base import Store
 from factory.store.manifest import Manifest
 
 
-def resolve(store: Store, experiment: str, reference: str, graph: Collection[str] = ()) -> Manifest:
+def _materialize(_experiment: str, _asset: str) -> str:
+    return "materialize it first"
+
+
+def resolve(
+    store: Store,
+    experiment: str,
+    reference: str,
+    graph: Collection[str] = (),
+    how_to_make: Callable[[str, str], str] = _materialize,
+) -> Manifest:
     """The version that `[EXPERIMENT/]ASSET[@VERSION]` names.
 
     Without a version it is the one that the experiment materialized last; a version may be cut short as long as it is the
-    only one of its asset that begins so. Raises SeedmillError naming what there is instead; of an asset of the `graph` that
-    the store does not hold yet it says how to make it.
+    only one of its asset that begins so. Raises SeedmillError naming what there is instead; of an asset that the experiment has
+    not made yet it says `how_to_make(experiment, asset)`, those of the `graph` included that the store knows nothing of.
     """
-    name, _, version = reference.partition("@")
+    name, mark, version = reference.partition("@")
+    if mark and not version:
+        raise SeedmillError(f"{reference!r} names no version after the @: leave out the @ for the one materialized last")
     if version:
         return _version(store, _asset(store, experiment, name, graph)[1], version)
     owner, asset = _asset(store, experiment, name, graph)
     last = store.pointer(owner, asset)
     manifest = store.manifest(asset, last) if last else None
     if manifest is None:
-        raise SeedmillError(f"{asset} was never materialized by experiment {owner!r}: run `factory run {asset}` first")
+        raise SeedmillError(f"{asset} was never materialized by experiment {owner!r}: {how_to_make(owner, asset)}")
     return manifest
 
 
@@ -52,7 +64,7 @@ def _asset(store: Store, experiment: str, name: str, graph: Collection[str]) -> 
     if short in assets or short in graph:
         return experiment, short
     owner, _, rest = name.partition("/")
-    if rest in assets:
+    if rest in assets or rest in graph:
         return owner, rest
     near = get_close_matches(short, sorted({*assets, *graph}), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"it has: {', '.join(assets) or 'nothing yet'}"

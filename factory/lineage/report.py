@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.context import Input
+from factory.errors import SeedmillError
 from factory.evaluation.compare import compare, read_answers
 from factory.lineage.audit import COSTS, teacher
 from factory.lineage.reference import materialized
@@ -15,14 +16,15 @@ from factory.store.manifest import Manifest
 EVALUATION = "evaluation/"
 SCORES = ("correct", "n", "accuracy", "low", "high")
 MODES = ("greedy", "sampled")
-SUMMARY = ("cpu_seconds", "wall_seconds", "peak_rss_bytes")
+SUMMARY = ("started", "made", "cpu_seconds", "wall_seconds", "peak_rss_bytes", "load")
 
 
 def report(store: Store, experiment: str, assets: list[str], significance: float, summary: dict[str, Any]) -> dict[str, Any]:
     """The report as JSON, from the versions of `assets` (in the order that data flows) that the experiment materialized last.
 
-    `summary` is what the last run measured over all its processes (None where there was none); a stage's own figures are of the
-    run that made its version, which may be an earlier one. `significance` is the level of the test between checkpoints.
+    `summary` is what the last run that made something measured over all its processes (None where there was none): when it
+    started, how many assets it made, and the machine's load at its start and its end. A stage's own figures are of the run that
+    made its version, which may be an earlier one. `significance` is the level of the test between checkpoints.
     """
     manifests = materialized(store, experiment, assets)
     card = next((str(store.outputs(m) / "README.md") for m in manifests if m.asset == "model_card"), None)
@@ -37,8 +39,14 @@ def report(store: Store, experiment: str, assets: list[str], significance: float
 
 
 def read_summary(path: Path) -> dict[str, Any]:
-    """The summary of the last run; empty where none has ended yet."""
-    return json.loads(path.read_bytes()) if path.exists() else {}
+    """The summary of the last run that made something; empty where none has ended yet."""
+    try:
+        found = json.loads(path.read_bytes()) if path.exists() else {}
+    except ValueError as error:
+        raise SeedmillError(f"{path} is not as a run wrote it ({error}): remove it, and the next run writes it again") from error
+    if not isinstance(found, dict):
+        raise SeedmillError(f"{path} holds no summary of a run: remove it, and the next run writes it again")
+    return found
 
 
 def stage(manifest: Manifest) -> dict[str, Any]:

@@ -20,7 +20,9 @@ SHOWN = ("source", "locator", "license", "kind", "created_by")
 def trace(store: Store, manifests: list[Manifest], record: str) -> dict[str, Any]:
     """Where a record came from and what it fed, within `manifests` (upstream first), as JSON.
 
-    `record` is an id or the beginning of one. Raises SeedmillError when no record, or more than one, begins so.
+    `record` is an id or the beginning of one. A record that was made from no other has an `origin`: the version that made it, its
+    seed where it was drawn by a program, and its `source_version` where it was read. Raises SeedmillError when no record, or more
+    than one, begins so.
     """
     places = find_places(store, manifests)
     own = [place for place in places if place.key == "id"]
@@ -76,14 +78,22 @@ def _walk(db: duckdb.DuckDBPyConnection, start: str, near: str, far: str) -> dic
 
 def _describe(db: duckdb.DuckDBPyConnection, places: list[Place], ids: list[str]) -> dict[str, dict[str, Any]]:
     """What is known of each id, from the first place that holds it, and the names of all the artefacts that do."""
-    columns = ", ".join(f"first({name} ORDER BY place)" for name in SHOWN)
+    columns = ", ".join(f"first({name} ORDER BY place)" for name in (*SHOWN, "len(parents)"))
     query = f"SELECT id, list(DISTINCT place ORDER BY place), {columns} FROM records WHERE id IN (SELECT unnest(?)) GROUP BY id"  # noqa: S608
     # every id has an entry: a parent may lie outside of what this experiment holds
-    known: dict[str, dict[str, Any]] = {name: {"type": "record", "id": name, **dict.fromkeys(SHOWN), "assets": []} for name in ids}
-    for name, numbers, *values in db.execute(query, [ids]).fetchall():
+    nothing = {**dict.fromkeys(SHOWN), "assets": [], "origin": None}
+    known: dict[str, dict[str, Any]] = {name: {"type": "record", "id": name, **nothing} for name in ids}
+    for name, numbers, *values, parents in db.execute(query, [ids]).fetchall():
         assets = dict.fromkeys(places[number].manifest.asset for number in numbers)
-        known[name] |= {**dict(zip(SHOWN, values, strict=True)), "assets": list(assets)}
+        origin = None if parents else _origin(places[numbers[0]].manifest)
+        known[name] |= {**dict(zip(SHOWN, values, strict=True)), "assets": list(assets), "origin": origin}
     return known
+
+
+def _origin(manifest: Manifest) -> dict[str, Any]:
+    """What a record that has no parents comes from: a source as it was read, or a program and what it drew from."""
+    seeds = {"seed": manifest.seed, "seeds": manifest.seeds}
+    return {"asset": manifest.asset, "version": manifest.version, **seeds, "source_version": manifest.source_version}
 
 
 def _text(db: duckdb.DuckDBPyConnection, places: list[Place], record: str) -> str:

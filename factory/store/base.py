@@ -1,5 +1,6 @@
 """What every artefact store does, wherever the bytes lie."""
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,14 @@ class Store(Protocol):
     def point(self, experiment: str, asset: str, version: str) -> None:
         """Remember the version that an experiment materialized last."""
         ...
+
+
+def pointed(data: bytes, where: str) -> str:
+    """The version that a pointer's file names. Raises SeedmillError naming the file where it is not as the store wrote it."""
+    try:
+        return str(json.loads(data)["version"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise SeedmillError(f"{where} names no version: remove it, and the next run of its experiment writes it again") from error
 
 
 def same_or_conflict(existing: Manifest, new: Manifest) -> Manifest:

@@ -140,7 +140,7 @@ class Bucket:
                 return None
             raise SeedmillError(f"bucket {self.url()}: {REMEDIES.get(code, error)}") from error
         except (BotoCoreError, Boto3Error) as error:
-            raise SeedmillError(f"bucket {self.url()}: {REMEDIES.get(type(error).__name__, error)}") from error
+            raise SeedmillError(f"bucket {self.url()}: {REMEDIES.get(type(error).__name__) or ' '.join(str(error).split())}") from error
 
 
 def _checksum(digest: str) -> dict[str, Any]:

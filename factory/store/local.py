@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from factory.digest import file_digest
-from factory.errors import SeedmillError
+from factory.errors import NO_ROOM, SeedmillError
 from factory.parts import write_atomically
-from factory.store.base import Attempt, same_or_conflict
+from factory.store.base import Attempt, pointed, same_or_conflict
 from factory.store.manifest import Manifest
 
 MANIFEST = "manifest.json"
@@ -59,7 +59,7 @@ class LocalStore:
     def begin(self, asset: str, version: str, lowest: int = 1) -> Attempt:
         """Claim the next attempt number, `lowest` or above: creating its folder is the claim."""
         base = self._folder(asset, version) / ATTEMPTS
-        base.mkdir(parents=True, exist_ok=True)
+        self._make(base)
         number = max([lowest, *(n + 1 for n in self._numbers(asset, version))])
         while True:
             try:
@@ -104,7 +104,7 @@ class LocalStore:
     def pointer(self, experiment: str, asset: str) -> str | None:
         """The version that an experiment materialized last."""
         path = self._pointer(experiment, asset)
-        return json.loads(path.read_bytes())["version"] if path.exists() else None
+        return pointed(path.read_bytes(), str(path)) if path.exists() else None
 
     def point(self, experiment: str, asset: str, version: str) -> None:
         """Remember the version that an experiment materialized last."""
@@ -117,6 +117,15 @@ class LocalStore:
         folder = self._folder(manifest.asset, manifest.version)
         (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            remedy = "set store.url in the recipe, or SEEDMILL_HOME, to a folder that you may write"
+            raise SeedmillError(f"the store {self.root} cannot be written ({error.strerror}): {remedy}") from error
 
     def _parse(self, path: Path) -> Manifest:
         """Each manifest is parsed once; only one that was withdrawn and built again is another file."""

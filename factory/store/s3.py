@@ -20,7 +20,7 @@ from factory.digest import file_digest
 from factory.errors import SeedmillError
 from factory.parts import write_atomically
 from factory.spec import Output
-from factory.store.base import Attempt, same_or_conflict
+from factory.store.base import Attempt, pointed, same_or_conflict
 from factory.store.bucket import IN_PARTS, Bucket
 from factory.store.local import ATTEMPTS, MANIFEST, LocalStore, safe
 from factory.store.manifest import Manifest
@@ -127,7 +127,7 @@ class S3Store:
     def pointer(self, experiment: str, asset: str) -> str | None:
         """The version that an experiment materialized last."""
         data = self.bucket.read(_pointer(experiment, asset))
-        return json.loads(data)["version"] if data else None
+        return None if data is None else pointed(data, self.bucket.url(_pointer(experiment, asset)))
 
     def point(self, experiment: str, asset: str, version: str) -> None:
         """Remember the version that an experiment materialized last."""

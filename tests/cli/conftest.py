@@ -1,3 +1,4 @@
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
     """A workspace of the test's own, and the smoke recipe over it."""
     monkeypatch.setenv("SEEDMILL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FACTORY_RECIPE", str(SMOKE))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("COLUMNS", "160")
     return tmp_path / "home"
 

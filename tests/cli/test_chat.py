@@ -70,6 +70,15 @@ def test_the_loop_forgets_on_an_empty_line_and_when_the_model_is_full_and_ends_w
     assert "exceed the model's 128 positions" in capsys.readouterr().out
 
 
+def test_questions_of_a_program_are_answered_in_lines_of_json(chatty, factory, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hi?\n\n" + "long " * 200 + "?\nAnd now?\n"))
+    done = factory("chat", "sft_checkpoint", "--json", "--max-new-tokens", "8")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [sorted(line) for line in lines] == [sorted(("checkpoint", "prompt", last)) for last in ("answer", "error", "answer")]
+    assert (lines[0]["prompt"], lines[2]["prompt"], done.err) == ("Hi?", "And now?", "")
+    assert "exceed the model's 128 positions" in lines[1]["error"]
+
+
 def test_what_is_no_checkpoint_cannot_be_talked_to(chatty, factory):
     with pytest.raises(SeedmillError, match="tokenizer is no checkpoint with a tokenizer"):
         opened(chatty, "tokenizer")

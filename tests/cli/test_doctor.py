@@ -74,6 +74,27 @@ def test_sources_that_are_not_there_are_all_named(factory, workspace, recipe, tm
     assert f"empty: source '{tmp_path / 'empty'}' has no file" in found["detail"]
 
 
+def test_what_cannot_be_read_as_a_source_is_a_finding_and_never_a_traceback(factory, workspace, recipe, tmp_path):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/gone.txt").symlink_to(tmp_path / "linked/nowhere.txt")
+    found = checks(factory("doctor", "--recipe", recipe(sources={"it": {"path": str(tmp_path / "linked")}}), "--json"))["sources"]
+    assert (found["state"], "it: source file 'gone.txt' is a link that leads nowhere" in found["detail"]) == ("fail", True)
+
+
+def test_a_file_in_place_of_a_folder_fails(factory, workspace, recipe, tmp_path, monkeypatch):
+    (file := tmp_path / "file").write_text("x")
+    found = checks(factory("doctor", "--recipe", recipe(store={"url": str(file)}), "--json"))["store"]
+    assert (found["state"], f"'{file}' cannot be a folder" in found["detail"]) == ("fail", True)
+    monkeypatch.setenv("SEEDMILL_HOME", str(file))
+    found = checks(factory("doctor", "--json"))["workspace"]
+    assert (found["state"], found["detail"]) == ("fail", f"{file}: {file} is a file, not a folder")
+
+
+def test_no_room_at_all_is_a_number(factory, workspace, recipe):
+    found = checks(factory("doctor", "--recipe", recipe(store={"url": "/proc/nope"}), "--json"))["store"]
+    assert (found["state"], found["detail"]) == ("fail", "/proc/nope, 0B free")
+
+
 def test_a_store_in_a_bucket_that_cannot_be_read_fails(factory, workspace, recipe, monkeypatch):
     for name, value in {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",

@@ -31,6 +31,9 @@ if what == "fail":
 if what == "crash":
     sys.stderr.write("error: the instance is locked\\n")
     sys.exit(1)
+if what == "reuse":
+    tell("benchmarks", "finished", reused=True, version="v", seconds=0.1, rows=0, tokens=0, bytes=1)
+    sys.exit(0)
 sum(range(3_000_000))
 time.sleep(2.5)  # memory is looked at once a second
 tell("benchmarks", "log", text=" ".join(words[1:-2]))
@@ -61,11 +64,22 @@ def test_a_run_tells_its_lines_measures_its_processes_and_ends_with_the_report(o
     assert "benchmarks: started\n" in out
     assert "benchmarks: --seed 4 --select +benchmarks --select +benchmarks --rebuild benchmarks\n" in out
     assert "benchmarks: done in 3.2s, 1.2k records\n" in out
-    assert "the last run took" in out
+    assert "the last run that made something (it made 1 assets) took" in out
+    assert "load of the machine at its start and end: " in out
     summary = json.loads((workspace / "runs/smoke-seed4/last.json").read_text())
     assert summary["status"] == 0
     assert 0 < summary["cpu_seconds"] <= summary["wall_seconds"] * (os.cpu_count() or 1)
     assert summary["peak_rss_bytes"] > 1_000_000
+
+
+def test_a_run_that_found_all_fresh_says_so_and_leaves_the_figures_of_the_one_that_made_it(orchestrated, workspace):
+    (workspace / "runs/smoke").mkdir(parents=True)
+    before = {"made": 52, "wall_seconds": 700.0, "cpu_seconds": 650.0, "peak_rss_bytes": 5_000_000_000, "load": [1.0, 2.0]}
+    (workspace / "runs/smoke/last.json").write_text(json.dumps(before))
+    out, err = (run := orchestrated("reuse", "benchmarks")).communicate(timeout=60)
+    assert (run.returncode, err) == (0, "")
+    assert "nothing was to be made: all of it was fresh (" in out
+    assert "(it made 52 assets) took 11m40s, 10m50s of CPU, at most 5GB of memory" in out
 
 
 def test_a_run_for_a_program_prints_nothing_but_json_on_standard_output(orchestrated):

@@ -19,7 +19,7 @@ def test_an_audit_names_exactly_what_was_read_each_once_and_upstream_first(small
         manifest = small.latest[artifact["asset"]]
         assert artifact["inputs"] == [u.model_dump() for u in manifest.inputs]
         assert {u["asset"] for u in artifact["inputs"]} <= set(names[:position])
-        assert (artifact["version"], artifact["digest"], artifact["seed"]) == (manifest.version, manifest.digest, 0)
+        assert (artifact["version"], artifact["digest"], artifact["seed"]) == (manifest.version, manifest.digest, manifest.seed)
 
 
 def test_an_audit_says_who_wrote_and_adds_up(small):
@@ -61,13 +61,23 @@ def test_references_name_the_last_version_a_version_or_another_experiments(world
         ("tokeniser", "no version of an asset 'tokeniser' is in the store; did you mean tokenizer"),
         ("zzz", "it has: benchmarks, clean_documents"),
         ("tokenizer@zz", "no version of tokenizer begins with 'zz'; it has: "),
-        ("nobody/tokenizer", "tokenizer was never materialized by experiment 'nobody': run `factory run tokenizer` first"),
+        ("nobody/tokenizer", "tokenizer was never materialized by experiment 'nobody': materialize it first"),
+        ("tokenizer@", "'tokenizer@' names no version after the @: leave out the @"),
     ],
 )
 def test_a_reference_to_nothing_says_what_there_is(small, reference, message):
     with pytest.raises(SeedmillError) as caught:
         resolve(small.store, "smoke", reference)
     assert message in str(caught.value)
+
+
+def test_what_was_not_made_yet_says_how_to_make_it_in_the_very_experiment(small):
+    def how_to_make(experiment, asset):
+        return f"make {asset} of {experiment}"
+
+    for reference, how in (("gate", "make gate of smoke"), ("smoke-seed1/gate", "make gate of smoke-seed1")):
+        with pytest.raises(SeedmillError, match=f": {how}$"):
+            resolve(small.store, "smoke", reference, ["gate"], how_to_make)
 
 
 def test_a_version_that_is_cut_too_short_and_a_first_version_are_told(world):

@@ -1,12 +1,15 @@
 import json
 
+import pytest
+
+from factory.errors import SeedmillError
 from factory.lineage.report import read_summary, report
 
 
 def test_a_report_says_what_each_stage_took_and_how_good_each_checkpoint_is(small):
-    summary = {"cpu_seconds": 9.0, "wall_seconds": 12.0, "peak_rss_bytes": 5, "load": [1, 2]}
+    summary = {"started": "now", "made": 3, "cpu_seconds": 9.0, "wall_seconds": 12.0, "peak_rss_bytes": 5, "load": [1, 2]}
     found = report(small.store, "smoke", list(small.latest), 0.05, summary)
-    assert (found["cpu_seconds"], found["wall_seconds"], found["peak_rss_bytes"]) == (9.0, 12.0, 5)
+    assert {name: found[name] for name in summary} == summary
     assert [row["asset"] for row in found["stages"]] == list(small.latest)
     clean = found["stages"][1]
     assert (clean["records"], clean["seconds"], clean["cpu_seconds"], clean["cost"]) == (3, 2.0, 1.5, 0.0)
@@ -31,3 +34,10 @@ def test_a_report_on_nothing_is_empty_and_a_run_that_never_was_has_no_summary(sm
     assert found["wall_seconds"] is found["model_card"] is None
     (tmp_path / "last.json").write_text(json.dumps({"cpu_seconds": 1.0}))
     assert read_summary(tmp_path / "last.json") == {"cpu_seconds": 1.0}
+
+
+@pytest.mark.parametrize("damaged", ["{", "", "[]", "\xff"])
+def test_a_summary_that_was_damaged_is_one_line_that_says_what_to_remove(tmp_path, damaged):
+    (tmp_path / "last.json").write_bytes(damaged.encode("latin-1"))
+    with pytest.raises(SeedmillError, match=r"^[^\n]*last\.json [^\n]*: remove it, and the next run writes it again$"):
+        read_summary(tmp_path / "last.json")

@@ -59,6 +59,19 @@ def test_chats_are_found_again_by_their_place_in_the_stored_order(small):
     assert sft["through"] == ["midtrained_checkpoint", "sft_conversations"]
 
 
+def test_a_record_that_was_made_from_no_other_says_where_it_begins(small):
+    problem, page = traced(small, ids(small, "benchmarks", "problems")[0]), traced(small, ids(small, "raw_documents/web")[0])
+    assert problem["record"]["origin"] == {
+        "asset": "benchmarks",
+        "version": small.latest["benchmarks"].version,
+        "seed": 0,
+        "seeds": small.latest["benchmarks"].seeds,
+        "source_version": None,
+    }
+    assert (page["record"]["origin"]["asset"], page["record"]["origin"]["seed"]) == ("raw_documents/web", None)
+    assert [entry["origin"] for entry in of(page, "descendants", "record")] == [None] * 4
+
+
 def test_a_page_that_was_dropped_fed_nothing(small):
     found = traced(small, ids(small, "raw_documents/web")[3])
     assert found["ancestors"] == found["descendants"] == []

@@ -38,7 +38,7 @@ class World:
         )
         attempt = self.store.begin(asset, version)
         paths = {m.asset: InputSpec(asset=m.asset, version=m.version, digest=m.digest, path=str(self.store.outputs(m))) for m in read}
-        spec = JobSpec(key=attempt.key, asset=asset, run="", section=section, seed=seed, inputs=paths, folder=str(attempt.folder))
+        spec = JobSpec(key=attempt.key, asset=asset, run="", section=section, seed=seed or 0, inputs=paths, folder=str(attempt.folder))
         context = Context.of(spec)
         fill(context)
         result = context.result()
@@ -139,7 +139,7 @@ def small_world(store: LocalStore) -> World:
     clean = [derive(page, text=page["text"].upper(), created_by="clean@1") for page in pages[:3]]
     passages = [derive(page, text=page["text"][:4] + str(n), created_by="seeds@1", kind="passage") for n, page in enumerate(clean[:2])]
     rewrites = [derive(p, text=f"About {p['text']}", created_by="rewrite@1 procedural", kind="exercise") for p in passages]
-    world.make("raw_documents/web", records("documents", pages))
+    world.make("raw_documents/web", records("documents", pages), seed=None)
     world.make("clean_documents", records("documents", clean), ("raw_documents/web",), section={"share": 0.5})
     problems = [problem(n) for n in range(40)]
     world.make("benchmarks", records("problems", problems, PROBLEM))

@@ -4,6 +4,8 @@ import threading
 import pytest
 
 from factory.errors import SeedmillError
+from factory.store import open_store
+from factory.store.config import StoreConfig
 from factory.store.local import LocalStore, safe
 
 
@@ -115,3 +117,20 @@ def test_names_that_leave_the_store_are_refused(name, store):
         store.begin("things", name)
     with pytest.raises(SeedmillError, match="unsafe name"):
         store.point(name, "things", "v1")
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"other": 1}'])
+def test_a_damaged_pointer_is_one_line_that_says_what_to_remove(store, damaged):
+    store.point("laptop", "things", "v1")
+    (path := store.root / "experiments/laptop/things.json").write_text(damaged)
+    with pytest.raises(SeedmillError, match=f"^{path} names no version: remove it, and the next run of its experiment writes it again$"):
+        store.pointer("laptop", "things")
+
+
+def test_a_place_that_cannot_be_written_is_named_with_its_remedy(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SeedmillError, match=r"the store .*file/store cannot be written \(Not a directory\): set store\.url in"):
+        LocalStore(tmp_path / "file" / "store").begin("things", "v1")
+    for url in ("file", "file/below"):
+        with pytest.raises(SeedmillError, match=rf"store\.url '.*{url}' cannot be a folder: .*/file is a file; name a folder, or s3://"):
+            open_store(StoreConfig(url=str(tmp_path / url)), tmp_path)
