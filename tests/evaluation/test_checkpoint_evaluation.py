@@ -122,6 +122,7 @@ def test_trivia_questions_are_graded_three_ways(tmp_path, inputs, monkeypatch):
 
 def test_the_manifest_holds_all_three_shares_for_questions_with_and_without_an_answer(tmp_path, inputs, monkeypatch):
     context, _ = asked_of(tmp_path, inputs, monkeypatch, ["It is Paris.", "King Ardel.", "I do not know."])
+    assert {"exact", "refusal"} <= context.metrics["oracles"].keys()
     found = {name: value for name, value in context.metrics.items() if name.startswith("trivia")}
     assert found == pytest.approx(
         {"trivia_correct": 1 / 3, "trivia_not_attempted": 1 / 3, "trivia_incorrect": 1 / 3}

@@ -66,6 +66,7 @@ def test_solved_and_hopeless_questions_are_dropped_by_name_and_refusals_appended
     counts = context.result().counts
     assert counts.dropped == {"too easy": 1, "too hard": 1}
     assert counts.kept == 3 + 1
+    assert context.metrics["oracles"]["exact"] >= 1
     assert [pair["id"] for pair in rows(context, "pairs")][-1] == REFUSAL["id"]
     report = json.loads((context.out / "pivots.json").read_text())
     assert report["pairs_by_domain"].keys() == {"math", "code", "reasoning", "unknown + safety"}

@@ -175,6 +175,7 @@ def test_the_stage_teaches_what_the_model_knows_and_holds_a_part_out(bench: Benc
         assert ("Answer:" in chat["messages"][1]["content"]) == answered
         assert chat["text"] == chatml(chat["messages"])
     assert context.metrics["lessons"]["bogus"] == 20
+    assert context.metrics["oracles"]["exact"] >= 1
     shown = rows(context, "examples")
     assert [row["answer"] for row in shown] == [catalogue()[name] for name in SHOWN]
     assert not {row["text"] for row in shown} & {q["text"] for q in (*questions, *trained)}

@@ -157,6 +157,7 @@ def test_organic_questions_take_the_plurality_s_answer(seeded: Runner) -> None:
     assert organic[0]["parents"] == [rows[2]["id"]]
     assert set(organic[0]) == set(PROBLEM.names)
     assert finished.result.counts.dropped["no informative plurality"] == 2
+    assert finished.result.metrics["oracles"]["plurality"] == 2
     assert finished.result.cost.teacher_requests == 15
 
 
