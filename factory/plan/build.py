@@ -72,13 +72,14 @@ class Plan:
     published_mfu: float | None
     reserved_gib: float
     stages: list[StagePlan]
+    released: dict[str, float]
     clusters: list[data.ClusterPlan]
     teacher: list[data.TeacherPlan]
 
     @property
     def problems(self) -> list[str]:
         """One line for each layout that cannot work, with one that does."""
-        return [f"training.{s.stage}: {'; '.join(s.problems)}. {_remedy(s)}" for s in self.stages if s.problems]
+        return [f"training.{s.stage}: {'; '.join(s.problems)}. {remedy(s.proposal)}" for s in self.stages if s.problems]
 
     def as_json(self) -> dict[str, Any]:
         """The plan for programs, derived figures included."""
@@ -105,6 +106,7 @@ def build(recipe: Recipe, gpu_name: GpuName, utilisation: Utilisation) -> Plan:
         published_mfu=time.published_mfu(published, pretrain_flops) if published else None,
         reserved_gib=recipe.plan.reserved_gib,
         stages=[_stage(recipe, name, model, vocab_size, GPUS[gpu_name], utilisation.mfu) for name in recipe.training.stages],
+        released=_released(recipe, number),
         clusters=data.clusters(recipe, vocab_size),
         teacher=data.teacher(recipe),
     )
@@ -140,13 +142,20 @@ def _stage(recipe: Recipe, name: str, model: ModelConfig, vocab_size: int, gpu: 
         mcore_bytes=checkpoint_bytes(model, training, vocab_size),
         hf_bytes=number * width(training),
         problems=problems,
-        proposal=_proposal(model, training, vocab_size, gpu, recipe) if problems else None,
+        proposal=proposal(recipe, training, gpu, training.layout.world_size) if problems else None,
     )
 
 
-def _proposal(model: ModelConfig, training: TrainingConfig, vocab_size: int, gpu: Gpu, recipe: Recipe) -> dict[str, Any] | None:
-    """What to write into the recipe's stage instead, without what is a default anyway."""
-    found = layout.propose(model, training, vocab_size, gpu, recipe.plan)
+def _released(recipe: Recipe, parameters: int) -> dict[str, float]:
+    """Bytes of the two released forms of the last model."""
+    gguf = 4 if recipe.release.gguf.tensor_type == "F32" else 2
+    return {"hugging_face_model": float(parameters * width(recipe.training.judged_dpo)), "gguf_model": float(parameters * gguf)}
+
+
+def proposal(recipe: Recipe, training: TrainingConfig, gpu: Gpu, world: int) -> dict[str, Any] | None:
+    """What to write into a stage instead, for `world` GPUs or more; without what is a default anyway. None where nothing works."""
+    model, vocab_size = recipe.training.pretrain.model, params.vocabulary(recipe.tokenizer)
+    found = layout.propose(model, training, vocab_size, gpu, recipe.plan, world)
     if found is None:
         return None
     needed = predict(model, found, vocab_size, gpu).total / GIB
@@ -154,9 +163,9 @@ def _proposal(model: ModelConfig, training: TrainingConfig, vocab_size: int, gpu
     return {"micro_batch": found.micro_batch, "fp8": found.fp8, "layout": shared, "gpus": found.layout.world_size, "gib": round(needed, 1)}
 
 
-def _remedy(stage: StagePlan) -> str:
-    if stage.proposal is None:
+def remedy(p: dict[str, Any] | None) -> str:
+    """A proposal in words."""
+    if p is None:
         return "No layout of up to 4,096 GPUs works: take a larger GPU, shorter rows or a smaller model"
-    p = stage.proposal
     shared = ", ".join(f"{name}: {str(value).lower()}" for name, value in p["layout"].items())
     return f"This works on {p['gpus']} GPUs, in {p['gib']} GiB each: micro_batch: {p['micro_batch']}, fp8: {p['fp8']}, layout: {{{shared}}}"

@@ -40,6 +40,9 @@ class PlanConfig(Section):
     tokens_per_pair: dict[str, int] = Field(
         default={"pivotal_pairs": 160, "judged_pairs": 240}, description="mean tokens of both sequences of a pair, prompts included"
     )
+    organic_questions: int = Field(
+        default=0, ge=0, description="questions among the sources, each of which the teacher answers for the bank and for conversations"
+    )
     teacher_input_tokens: int = Field(default=400, ge=1, description="mean prompt of a teacher request")
     teacher_fill: float = Field(default=0.5, gt=0, le=1, description="mean answer of the teacher as a share of the longest it may give")
     published: PublishedRun | None = Field(default=None, description="a published run of this model to compare with")

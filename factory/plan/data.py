@@ -1,9 +1,12 @@
 """What data and teacher will take: tokens in shards, bytes in the store, requests and money."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from factory.plan.config import PlanConfig
+from factory.preference.config import JudgeConfig
 from factory.recipe import Recipe
-from factory.synthesis.config import TaughtSection
+from factory.synthesis.config import TeacherIdentity
 from factory.tokens.config import Cluster
 from factory.tokens.indexed import SMALL_VOCAB
 
@@ -11,6 +14,10 @@ PASSAGE_REQUESTS, REVISED_REQUESTS = 4, 5
 """Requests for each passage: question, discussion, exercise and its critique; one more where the critic asks for a revision."""
 REVERSAL_REQUESTS = 2
 """An instruction for a program, and the program again from the instruction."""
+ORDERS = 2
+"""A verdict on the answers as they were drawn, and one in reverse; the second only where the first chose a pair."""
+LONGEST_VERDICT = 2048
+"""Of the judge of the best of n; its own constant, in `factory.synthesis.best_of`."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +68,59 @@ def clusters(recipe: Recipe, vocab_size: int) -> list[ClusterPlan]:
 
 def teacher(recipe: Recipe) -> list[TeacherPlan]:
     """The stages that ask an endpoint; a program of ours costs nothing and is left out."""
-    synthesis = recipe.synthesis
-    rewrites, documents = synthesis.web_rewrites, synthesis.synthetic_documents
-    requests = rewrites.passages * REVISED_REQUESTS + rewrites.questions
-    reversals = documents.program_reversals * REVERSAL_REQUESTS
-    asked = [
-        _teacher(recipe, "web_rewrites", rewrites, requests, rewrites.max_answer_tokens),
-        _teacher(recipe, "synthetic_documents", documents, reversals, documents.max_answer_tokens),
-    ]
-    return [plan for plan in asked if plan is not None]
+    asked = [*_synthesis(recipe), *_judging(recipe.preference.judge, recipe.plan)]
+    return [_priced(recipe, it) for it in asked if it.requests and it.teacher.kind != "procedural"]
 
 
-def _teacher(recipe: Recipe, stage: str, section: TaughtSection, requests: int, longest: int) -> TeacherPlan | None:
-    prices = recipe.synthesis.teacher
-    if section.teacher.kind == "procedural" or not requests:
-        return None
-    most = float(requests * longest)
-    asked, answered = float(requests * recipe.plan.teacher_input_tokens), most * recipe.plan.teacher_fill
+@dataclass(frozen=True)
+class _Asked:
+    """Requests of one kind: how many, the mean prompt and the longest answer, in tokens."""
+
+    stage: str
+    teacher: TeacherIdentity
+    requests: int
+    prompt: float
+    longest: int
+
+
+def _synthesis(recipe: Recipe) -> Iterator[_Asked]:
+    synthesis, plan = recipe.synthesis, recipe.plan
+    bank, rewrites, documents, chats = (
+        synthesis.question_bank,
+        synthesis.web_rewrites,
+        synthesis.synthetic_documents,
+        synthesis.sft_conversations,
+    )
+    organic = plan.organic_questions
+    for stage, section, requests in (
+        ("question_bank", bank, organic * bank.plurality_samples),
+        ("web_rewrites", rewrites, rewrites.passages * REVISED_REQUESTS + rewrites.questions),
+        ("synthetic_documents", documents, documents.program_reversals * REVERSAL_REQUESTS),
+        ("sft_conversations", chats, organic * chats.best_of),
+    ):
+        yield _Asked(stage, section.teacher, requests, plan.teacher_input_tokens, section.max_answer_tokens)
+    shown = chats.best_of * chats.max_answer_tokens * plan.teacher_fill
+    verdicts = organic if chats.best_of > 1 else 0
+    yield _Asked("sft_conversations, verdicts", chats.teacher, verdicts, plan.teacher_input_tokens + shown, LONGEST_VERDICT)
+
+
+def _judging(judge: JudgeConfig, plan: PlanConfig) -> Iterator[_Asked]:
+    """The judge sees all answers to a question, and once more in reverse; a language model may be among those who answer."""
+    shown = 0.0
+    for responder in judge.responders:
+        longest = judge.max_teacher_tokens if responder.teacher else judge.max_new_tokens
+        shown += responder.answers * longest * plan.teacher_fill
+        if responder.teacher:
+            requests = judge.questions * responder.answers
+            yield _Asked("judged_pairs, answers", responder.teacher, requests, plan.teacher_input_tokens, longest)
+    verdicts = judge.questions * ORDERS
+    yield _Asked("judged_pairs, verdicts", judge.teacher, verdicts, plan.teacher_input_tokens + shown, judge.max_teacher_tokens)
+
+
+def _priced(recipe: Recipe, it: _Asked) -> TeacherPlan:
+    prices, most = recipe.synthesis.teacher, float(it.requests * it.longest)
+    asked, answered = it.requests * it.prompt, most * recipe.plan.teacher_fill
     money = None
     if prices.price_per_million_input is not None and prices.price_per_million_output is not None:
         money = (asked * prices.price_per_million_input + answered * prices.price_per_million_output) / 1e6
-    return TeacherPlan(stage, section.teacher.model, requests, asked, answered, most, money)
+    return TeacherPlan(it.stage, it.teacher.model, it.requests, asked, answered, most, money)

@@ -63,21 +63,28 @@ def _fp8(model: ModelConfig, training: TrainingConfig, gpu: Gpu) -> Iterator[str
             yield f"fp8 needs {name} a rank to be a multiple of {FP8_MULTIPLE}, not {side}"
 
 
-def propose(model: ModelConfig, training: TrainingConfig, vocab_size: int, gpu: Gpu, plan: PlanConfig) -> TrainingConfig | None:
-    """The stage with the cheapest layout that works, on as many GPUs as the recipe has, or on the fewest doublings of that.
+def propose(
+    model: ModelConfig, training: TrainingConfig, vocab_size: int, gpu: Gpu, plan: PlanConfig, world: int | None = None
+) -> TrainingConfig | None:
+    """The stage with the cheapest layout that works, on `world` GPUs (those of its own layout), or on the fewest more.
+
+    More are doublings of `world`, and powers of two.
 
     Global batch, sequence length and precision stay: a proposal changes how the work is shared, not what is trained. FP8 alone is
     given up, on GPUs without it. None where nothing works within `LARGEST_WORLD` GPUs.
     """
     if not gpu.fp8_copies:
         training = training.model_copy(update={"fp8": "none"})
-    world = training.layout.world_size
-    while world <= LARGEST_WORLD:
-        usable = [c for c in candidates(model, training, world) if not problems(model, c, vocab_size, gpu, plan)]
+    for ranks in _worlds(world or training.layout.world_size):
+        usable = [c for c in candidates(model, training, ranks) if not problems(model, c, vocab_size, gpu, plan)]
         if usable:
             return min(usable, key=_cost)
-        world *= 2
     return None
+
+
+def _worlds(least: int) -> list[int]:
+    powers = [2**n for n in range(LARGEST_WORLD.bit_length())]
+    return sorted({ranks for power in powers for ranks in (power, least * power) if least <= ranks <= LARGEST_WORLD})
 
 
 def candidates(model: ModelConfig, training: TrainingConfig, world: int) -> Iterator[TrainingConfig]:

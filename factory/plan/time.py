@@ -1,13 +1,15 @@
 """FLOPs into time: steps of a stage, utilisation assumed, measured or published, and GPU-hours."""
 
 from factory.errors import SeedmillError
-from factory.plan.config import PlanConfig, PublishedRun
-from factory.plan.gpus import GPUS, Gpu
+from factory.plan.config import GpuName, PlanConfig, PublishedRun
+from factory.plan.gpus import GPUS
 from factory.plan.memory import micro_batches
 from factory.store.manifest import Manifest
 from factory.training.config import DpoConfig, PackedConfig, TrainingConfig
 
 DAY = 86_400
+SAME_PEAK = 1.3
+"""Peaks closer than this factor are one: the recorded utilisation has four decimals, and kinds differ by more than twice."""
 FORWARD_SHARE = 1 / 3
 """A forward pass takes a third of a training step's FLOPs."""
 
@@ -57,13 +59,32 @@ def published_mfu(run: PublishedRun, flops_per_token: float) -> float:
     return run.tokens * flops_per_token / (run.gpus * run.days * DAY * GPUS[run.gpu].peak)
 
 
-def measured_mfu(manifest: Manifest, gpu: Gpu) -> float:
-    """The utilisation of an earlier training run on GPUs of this kind. Raises `SeedmillError` where none was measured on a GPU."""
-    rate = manifest.metrics.get("model_tflops_per_second")
+def measured_mfu(manifest: Manifest, gpu: GpuName) -> float:
+    """The utilisation of an earlier training run. Raises `SeedmillError` where none was measured on GPUs of this kind."""
+    name, rate = f"{manifest.asset}@{manifest.version}", manifest.metrics.get("model_tflops_per_second")
     if rate is None:
-        raise SeedmillError(f"{manifest.asset}@{manifest.version} measured no training rate: name a checkpoint")
+        raise SeedmillError(f"{name} measured no training rate: name a checkpoint")
     if not manifest.cost.gpu_seconds:
-        raise SeedmillError(f"{manifest.asset}@{manifest.version} was trained without a GPU, so its rate says nothing about one")
+        raise SeedmillError(f"{name} was trained without a GPU, so its rate says nothing about one")
+    kinds = measured_on(manifest)
+    if kinds and gpu not in kinds:
+        raise SeedmillError(f"{name} was measured on {' or '.join(kinds)}, which says nothing about {gpu}: plan with --gpu {kinds[0]}")
+    return _flops_a_gpu(manifest) / GPUS[gpu].peak
+
+
+def measured_on(manifest: Manifest) -> list[GpuName]:
+    """The kinds of GPU that a run may have been measured on: those with the peak that its own MFU was reckoned with.
+
+    A manifest names no device. Empty where the trainer knew no peak, and so recorded no MFU.
+    """
+    mfu = manifest.metrics.get("mfu")
+    if not mfu:
+        return []
+    peak = _flops_a_gpu(manifest) / mfu
+    return [kind for kind, gpu in GPUS.items() if 1 / SAME_PEAK < peak / gpu.peak < SAME_PEAK]
+
+
+def _flops_a_gpu(manifest: Manifest) -> float:
     layout = manifest.section["layout"]
     world = layout["tensor"] * layout["pipeline"] * layout["context"] * layout["data"]
-    return rate * 1e12 / world / gpu.peak
+    return manifest.metrics["model_tflops_per_second"] * 1e12 / world

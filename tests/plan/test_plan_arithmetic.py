@@ -8,6 +8,7 @@ from factory.plan.config import PlanConfig, PublishedRun
 from factory.plan.gpus import GIB, GPUS
 from factory.recipe import Recipe
 from factory.store.manifest import Manifest
+from factory.synthesis import best_of
 from factory.training import flops
 from factory.training.config import DpoConfig, LayoutConfig, ModelConfig, PretrainConfig, SftConfig
 
@@ -172,7 +173,18 @@ def test_pairs_of_unknown_number_are_asked_for():
 
 
 def test_a_measured_rate_becomes_a_utilisation():
-    assert time.measured_mfu(manifest({"model_tflops_per_second": 800.0}, 100.0), GPUS["h100"]) == pytest.approx(400 / 989.4)
+    assert time.measured_mfu(manifest({"model_tflops_per_second": 800.0}, 100.0), "h100") == pytest.approx(400 / 989.4)
+
+
+def test_a_rate_that_was_measured_on_another_kind_of_gpu_is_refused():
+    """The recorded MFU tells the kind: 800 TFLOP/s on two ranks at 40.43 % of the peak means 989.4 TFLOP/s each."""
+    hopper = manifest({"model_tflops_per_second": 800.0, "mfu": 0.4043}, 100.0)
+    assert time.measured_on(hopper) == ["h100", "h200"]
+    assert time.measured_mfu(hopper, "h200") == pytest.approx(400 / 989.4)
+    for other in ("a100", "b200"):
+        with pytest.raises(SeedmillError, match=rf"measured on h100 or h200, which says nothing about {other}: plan with --gpu h100"):
+            time.measured_mfu(hopper, other)
+    assert time.measured_on(manifest({"model_tflops_per_second": 800.0}, 100.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +192,7 @@ def test_a_measured_rate_becomes_a_utilisation():
 )
 def test_what_was_not_measured_on_a_gpu_is_refused(metrics, gpu_seconds, said):
     with pytest.raises(SeedmillError, match=said):
-        time.measured_mfu(manifest(metrics, gpu_seconds), GPUS["h100"])
+        time.measured_mfu(manifest(metrics, gpu_seconds), "h100")
 
 
 def test_both_recipes_fit_the_gpus_they_are_for(phi4, one_gpu):
@@ -262,6 +274,47 @@ def test_the_teachers_tokens_are_counted_by_hand(one_gpu):
     assert [p.stage for p in plans] == ["web_rewrites"]
     assert (plans[0].requests, plans[0].most_output_tokens, plans[0].output_tokens) == (53, 5300, 2650)
     assert plans[0].money == pytest.approx((53 * 400 * 1 + 2650 * 2) / 1e6)
+
+
+def test_a_judge_and_those_who_answer_it_are_counted_by_hand(one_gpu):
+    asked = {"kind": "openai", "model": "LARGE"}
+    judge = {
+        "questions": 100,
+        "teacher": {"kind": "openai", "model": "JUDGE"},
+        "responders": [{"checkpoint": "sft_checkpoint", "answers": 2}, {"checkpoint": "teacher", "teacher": asked, "answers": 4}],
+        "max_new_tokens": 50,
+        "max_teacher_tokens": 1000,
+    }
+    synthesis = one_gpu.synthesis.model_dump()
+    synthesis["web_rewrites"] |= {"passages": 0, "questions": 0}
+    synthesis["synthetic_documents"] |= {"program_reversals": 0}
+    synthesis["teacher"] |= {"price_per_million_input": 1.0, "price_per_million_output": 2.0}
+    plans = {p.stage: p for p in data.teacher(changed(one_gpu, synthesis=synthesis, preference={"judge": judge}))}
+    assert set(plans) == {"judged_pairs, answers", "judged_pairs, verdicts"}
+    answers, verdicts = plans["judged_pairs, answers"], plans["judged_pairs, verdicts"]
+    assert (answers.model, answers.requests, answers.input_tokens, answers.most_output_tokens) == ("LARGE", 400, 400 * 400, 400 * 1000)
+    # two answers of 50 and four of 1000 tokens, half as long as allowed, stand in each verdict's prompt
+    assert (verdicts.model, verdicts.requests, verdicts.input_tokens) == ("JUDGE", 200, 200 * (400 + 2050))
+    assert verdicts.money == pytest.approx((200 * 2450 * 1 + 200 * 500 * 2) / 1e6)
+
+
+def test_organic_questions_are_answered_for_the_bank_and_for_conversations(one_gpu):
+    synthesis = one_gpu.synthesis.model_dump()
+    synthesis["question_bank"] |= {"plurality_samples": 5}
+    synthesis["sft_conversations"] |= {"best_of": 4}
+    plan = one_gpu.plan.model_copy(update={"organic_questions": 10})
+    requests = {p.stage: p.requests for p in data.teacher(changed(one_gpu, synthesis=synthesis, plan=plan.model_dump()))}
+    assert (requests["question_bank"], requests["sft_conversations"], requests["sft_conversations, verdicts"]) == (50, 40, 10)
+    assert "question_bank" not in {p.stage for p in data.teacher(one_gpu)}
+
+
+def test_the_verdicts_of_the_plan_are_as_long_as_those_of_the_stage():
+    assert best_of.LONGEST_VERDICT == data.LONGEST_VERDICT
+
+
+def test_the_released_models_stay_in_the_store_too(phi4):
+    made = planning.build(phi4, "h100", planning.Utilisation(0.4, "assumed"))
+    assert made.released == {"hugging_face_model": 2 * 14_659_507_200, "gguf_model": 2 * 14_659_507_200}
 
 
 def test_a_plan_changes_no_identity(one_gpu):

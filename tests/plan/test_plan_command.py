@@ -1,9 +1,11 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -35,6 +37,45 @@ def test_a_refused_layout_is_an_error_with_a_proposal(factory):
     assert stages["pretrain"]["proposal"]["fp8"] == "none"
     assert stages["sft"]["problems"] == []
     assert errors.count("error: training.") == 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "refused", "least"),
+    [
+        ({"data": 7}, "global_batch 5760 must be a multiple of micro_batch 1 x layout.data 7", 8),
+        ({"tensor": 3}, "layout.tensor 3 does not divide", 4),
+        ({"pipeline": 3}, "layout.pipeline 3 does not divide", 4),
+        ({"tensor": 20, "data": 96, "sequence_parallel": True}, "sequence_length 4096 must be a multiple", 1920),
+    ],
+    ids=str,
+)
+def test_a_layout_that_the_recipes_own_rules_refuse_gets_a_proposal_that_works(factory, tmp_path, layout, refused, least):
+    path = tmp_path / "recipe.yaml"
+    recipe = yaml.safe_load((RECIPES / "phi4-14b.yaml").read_text())
+    recipe["training"]["pretrain"]["layout"] = layout
+    path.write_text(yaml.safe_dump(recipe))
+    status, out, errors = factory("plan", path)
+    assert (status, out) == (1, "")
+    assert errors.startswith(f"error: {path}: training.pretrain: ")
+    assert refused in errors
+    better = re.search(r"This works on (\d+) GPUs, .*: micro_batch: (\d+), fp8: (\w+), layout: (\{.*\})$", errors)
+    assert int(better[1]) == least
+    recipe["training"]["pretrain"] |= {"micro_batch": int(better[2]), "fp8": better[3], "layout": yaml.safe_load(better[4])}
+    path.write_text(yaml.safe_dump(recipe))
+    assert factory("plan", path)[0] == 0
+
+
+def test_what_is_wrong_beside_a_layout_is_said_without_a_proposal(factory, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text((RECIPES / "phi4-14b.yaml").read_text() + "\nlayuot: {data: 7}\n")
+    status, _, errors = factory("plan", path)
+    assert (status, "unknown key layuot" in errors, "This works" in errors) == (1, True, False)
+
+
+def test_a_plan_says_what_it_leaves_out(factory):
+    _, out, _ = factory("plan", RECIPES / "one-gpu.yaml")
+    assert "not in the store's figures: documents" in out
+    assert "no time is given for what samples" in out
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
