@@ -81,6 +81,15 @@ class Launcher(Protocol):
         ...
 
 
+def uses_gpus(spec: JobSpec) -> bool:
+    """Whether GPUs are of use to a job: training, whose section has a layout of ranks, and sampling on the device gpu."""
+    return "layout" in spec.section or _samples_on_a_gpu(spec.section)
+
+
+def _samples_on_a_gpu(section: dict[str, Any]) -> bool:
+    return section.get("device") == "gpu" or any(_samples_on_a_gpu(value) for value in section.values() if isinstance(value, dict))
+
+
 def attend(launcher: Launcher, key: str, listen: Callable[[dict[str, Any]], None]) -> Result:
     """Follow a submitted job to its end, passing every message (and log line, as kind `output`) to `listen`.
 

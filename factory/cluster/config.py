@@ -2,19 +2,22 @@
 
 import re
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from factory.settings import Section
 
 OWN_OPTIONS = {
     *("--array", "--chdir", "--cpus-per-task", "--dependency", "--job-name", "--no-requeue", "--nodes", "--ntasks", "--ntasks-per-node"),
     *("--open-mode", "--output", "--error", "--parsable", "--partition", "--account", "--signal", "--time", "--wait"),
+    *("--gpus", "--gpus-per-node", "--gpus-per-task"),
 }
 """Options of sbatch that the launcher sets itself: a second value would break how jobs are found, fenced or stopped."""
+OWN_FIELDS = ("partition", "gpu_partition", "account", "time_limit", "ranks_per_node", "cores_per_rank", "gpus_per_rank")
 
-
+CORES = "cores of each rank; the threads that reckon in it stay the stage's own, as their number changes last bits"
+GPUS = "GPUs of each rank of a job that uses them: training, and sampling whose `device` is gpu; other jobs get none"
 SECRETIVE = re.compile(r"KEY|TOKEN|PASSW|SECRET|CREDENTIAL")
 
 
@@ -36,9 +39,15 @@ class SlurmConfig(Section):
     ranks_per_node: int = Field(
         default=8, ge=1, description="most ranks of a training job on one node: its GPUs; more ranks take more nodes"
     )
-    options: tuple[str, ...] = Field(default=(), description="further options of sbatch, such as --gpus-per-node=8 or --qos=long")
+    cores_per_rank: int = Field(default=1, ge=1, description=CORES)
+    gpus_per_rank: int = Field(default=0, ge=0, description=GPUS)
+    gpu_partition: str = Field(default="", description="partition of jobs that use GPUs; empty: that of all others")
+    options: tuple[str, ...] = Field(default=(), description="further options of sbatch, such as --qos=long or --mem-per-cpu=8G")
     setup: tuple[str, ...] = Field(default=(), description="shell lines that a job runs first, such as `module load cuda`")
     ssh: str = Field(default="", description="[USER@]HOST on which Slurm's commands run; empty: this machine")
+    secrets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
+        default=(), description="names of variables of the orchestrator that jobs get, such as OPENAI_API_KEY: over ssh they get no others"
+    )
     python: str = Field(default=sys.executable, min_length=1, description="the Python of the jobs, which has seedmill installed")
     save_seconds: int = Field(default=120, ge=1, description="a job is asked to save so long before its time limit, and when cancelled")
     poll_seconds: float = Field(default=5.0, gt=0, description="seconds between two looks into the queue")
@@ -60,8 +69,14 @@ class SlurmConfig(Section):
             if not name.startswith("--"):
                 raise ValueError(f"{option!r} is no long option: write it as --NAME=VALUE")
             if name in OWN_OPTIONS:
-                raise ValueError(f"{name} is set by the launcher: remove it, or use the section's own field")
+                raise ValueError(f"{name} is set by the launcher: remove it, or use the section's own field ({', '.join(OWN_FIELDS)})")
         return value
+
+    @model_validator(mode="after")
+    def _secrets_are_exported(self) -> Self:
+        if self.secrets and any(option.partition("=")[0] in {"--export", "--export-file"} for option in self.options):
+            raise ValueError("options holds --export, which would keep the variables of `secrets` from the jobs: remove one of the two")
+        return self
 
     @field_validator("ssh")
     @classmethod
@@ -100,7 +115,8 @@ class KubernetesConfig(Section):
     secrets: tuple[str, ...] = Field(default=(), description="Secrets whose keys become variables of the jobs (S3, teacher)")
     environment: dict[str, str] = Field(default={}, description="further variables of the jobs, such as NCCL_SOCKET_IFNAME; no secrets")
     ranks_per_pod: int = Field(default=8, ge=1, description="most ranks of a training job in one pod: its GPUs; more ranks take more pods")
-    gpus_per_rank: int = Field(default=0, ge=0, description="GPUs that each rank is given")
+    cores_per_rank: int = Field(default=1, ge=1, description=CORES)
+    gpus_per_rank: int = Field(default=0, ge=0, description=GPUS)
     gpu_resource: str = Field(default="nvidia.com/gpu", min_length=1, description="the name under which nodes offer their GPUs")
     memory_per_rank: str = Field(
         default="",

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from factory.cluster.api import uses_gpus
 from factory.cluster.config import KubernetesConfig
 from factory.cluster.kubernetes_api import JOBSET, RUNTIME, TRAIN_JOB, Object, Resource
 from factory.errors import SeedmillError
@@ -141,7 +142,7 @@ def _pod(config: KubernetesConfig, spec: JobSpec, launch: Launch) -> Object:
         "command": [config.python, "-m", "factory.cluster.kubernetes_pod", spec.folder],
         "env": _environment(config, spec, launch),
         "envFrom": [{"secretRef": {"name": name}} for name in config.secrets],
-        "resources": _resources(config, ranks, spec.threads),
+        "resources": _resources(config, spec, ranks),
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in places.items()],
     }
@@ -191,12 +192,13 @@ def _environment(config: KubernetesConfig, spec: JobSpec, launch: Launch) -> lis
     ]
 
 
-def _resources(config: KubernetesConfig, ranks: int, threads: int) -> Object:
+def _resources(config: KubernetesConfig, spec: JobSpec, ranks: int) -> Object:
     """Requests for cores; GPUs and memory as limits, which are requests as well."""
-    limits = {config.gpu_resource: str(ranks * config.gpus_per_rank)} if config.gpus_per_rank else {}
+    gpus = ranks * config.gpus_per_rank if uses_gpus(spec) else 0
+    limits = {config.gpu_resource: str(gpus)} if gpus else {}
     if config.memory_per_rank:
         limits["memory"] = _times(config.memory_per_rank, ranks)
-    return {"requests": {"cpu": str(ranks * threads), **limits}, **({"limits": limits} if limits else {})}
+    return {"requests": {"cpu": str(ranks * max(spec.threads, config.cores_per_rank)), **limits}, **({"limits": limits} if limits else {})}
 
 
 def _times(quantity: str, number: int) -> str:

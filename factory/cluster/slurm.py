@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from factory.cluster.api import JobState, News, Offsets, Phase, UnreachableError
+from factory.cluster.api import JobState, News, Offsets, Phase, UnreachableError, uses_gpus
 from factory.cluster.config import SlurmConfig
 from factory.cluster.files import read_news
 from factory.cluster.slurm_commands import Job, SlurmCommands
@@ -37,7 +37,7 @@ class SlurmLauncher:
     _told: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.slurm = SlurmCommands(self.config.ssh)
+        self.slurm = SlurmCommands(self.config.ssh, self.config.secrets)
         self._watch = Watch(self._newest, lambda job: job and job.state, self.config.poll_seconds, self.config.patience_seconds)
 
     def submit(self, key: str, spec: JobSpec) -> None:
@@ -108,7 +108,7 @@ class SlurmLauncher:
         except UnreachableError:
             raise
         except SeedmillError as error:
-            asked = f"partition {self.config.partition or 'default'}, account {self.config.account or 'default'}"
+            asked = f"partition {self._partition(spec) or 'default'}, account {self.config.account or 'default'}"
             raise SeedmillError(f"Slurm refuses {key} ({asked}): {error}; mend the recipe's section `cluster`") from error
 
     def _options(self, key: str, spec: JobSpec) -> list[str]:
@@ -119,15 +119,20 @@ class SlurmLauncher:
                 f"{spec.processes} ranks do not divide evenly over {nodes} nodes: "
                 f"change cluster.ranks_per_node ({self.config.ranks_per_node}) or the layout"
             )
-        chosen = {"partition": self.config.partition, "account": self.config.account, "time": self.config.time_limit}
+        gpus = spec.processes // nodes * self.config.gpus_per_rank if uses_gpus(spec) else 0
+        chosen = {"partition": self._partition(spec), "account": self.config.account, "time": self.config.time_limit}
         return [
             *(f"--job-name={self._name(key)}", "--dependency=singleton", "--requeue", f"--chdir={Path.cwd()}"),
             *(f"--output={_literal(Path(spec.folder) / 'log.txt')}", "--open-mode=append", f"--signal=TERM@{self.config.save_seconds}"),
             *(f"--nodes={nodes}", f"--ntasks={spec.processes}", f"--ntasks-per-node={spec.processes // nodes}"),
-            f"--cpus-per-task={spec.threads}",
+            f"--cpus-per-task={max(spec.threads, self.config.cores_per_rank)}",
+            *([f"--gpus-per-node={gpus}"] if gpus else []),
             *(f"--{name}={value}" for name, value in chosen.items() if value),
             *self.config.options,
         ]
+
+    def _partition(self, spec: JobSpec) -> str:
+        return (self.config.gpu_partition if uses_gpus(spec) else "") or self.config.partition
 
     def _script(self, spec: JobSpec) -> str:
         run = shlex.join([self.config.python, "-m", "factory.cluster.slurm_batch", spec.folder])

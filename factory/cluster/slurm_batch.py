@@ -88,7 +88,7 @@ class Batch:
 def _step(job: JobSpec) -> list[str]:
     """One task for each rank, placed as the batch job asked. Slurm no longer passes cpus-per-task on to steps by itself."""
     return [
-        *("srun", f"--cpus-per-task={job.threads}", "--mpi=none", "--kill-on-bad-exit=1", "--wait=0"),
+        *("srun", f"--cpus-per-task={os.environ['SLURM_CPUS_PER_TASK']}", "--mpi=none", "--kill-on-bad-exit=1", "--wait=0"),
         *("/bin/sh", "-c", RANK, str(_mark(job)), sys.executable, "-m", "factory.job", str(Path(job.folder) / "job.json")),
     ]
 

@@ -91,6 +91,7 @@ def test_a_cancelled_job_saves_and_leaves_nothing_and_may_be_submitted_again(clu
 
 def test_a_job_that_waits_for_gpus_says_so_and_starts_when_there_are_some(cluster, tmp_path):
     remote, spec = launcher(cluster, tmp_path, gpus_per_rank=2), counting(tmp_path, 1)
+    spec = spec.model_copy(update={"section": {**spec.section, "layout": {}}})
     remote.submit(spec.key, spec)
     heard: list[str] = []
 

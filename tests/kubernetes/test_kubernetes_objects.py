@@ -35,8 +35,10 @@ FULL = {
 }
 
 
-def made(config: KubernetesConfig, processes: int = 1) -> list[Object]:
-    return [body for _, body in objects(config, counting(ROOT, 1, processes=processes), Launch("tiny-0123", 7))]
+def made(config: KubernetesConfig, processes: int = 1, used: dict | None = None) -> list[Object]:
+    spec = counting(ROOT, 1, processes=processes)
+    spec = spec.model_copy(update={"section": {**spec.section, **(used or {})}})
+    return [body for _, body in objects(config, spec, Launch("tiny-0123", 7))]
 
 
 def job_of(items: list[Object]) -> Object:
@@ -47,7 +49,7 @@ def job_of(items: list[Object]) -> Object:
 @pytest.mark.parametrize("kind", ["JobSet", "TrainJob"])
 @pytest.mark.parametrize("settings", [{}, FULL], ids=["least", "full"])
 def test_every_object_passes_the_strict_schema_of_its_kind(kind, settings):
-    items = made(section(ROOT, kind=kind, **settings), processes=8)
+    items = made(section(ROOT, kind=kind, **settings), processes=8, used={"layout": {"data": 8}})
     assert [item["kind"] for item in items] == (["JobSet"] if kind == "JobSet" else ["TrainingRuntime", "TrainJob"])
     for item in items:
         validate(item)
@@ -82,8 +84,8 @@ def test_the_pods_hold_what_the_section_says():
     job = job_of(made(section(ROOT, **FULL), processes=16))
     pod, container = job["template"]["spec"], job["template"]["spec"]["containers"][0]
     assert (job["completions"], job["parallelism"], job["activeDeadlineSeconds"]) == (2, 2, 3600)
-    assert container["resources"]["limits"] == {"nvidia.com/gpu": "8", "memory": "12Gi"}
-    assert container["resources"]["requests"] == {"cpu": "8", "nvidia.com/gpu": "8", "memory": "12Gi"}
+    assert container["resources"]["limits"] == {"memory": "12Gi"}
+    assert container["resources"]["requests"] == {"cpu": "8", "memory": "12Gi"}
     assert pod["terminationGracePeriodSeconds"] == 90
     assert pod["tolerations"] == [
         {"key": "nvidia.com/gpu", "effect": "NoSchedule", "operator": "Exists"},
@@ -128,3 +130,10 @@ def test_ranks_that_do_not_fill_their_pods_evenly_are_refused():
 def test_a_workspace_that_no_claim_holds_is_refused():
     with pytest.raises(SeedmillError, match=r"/mnt/space/1 lies under none of cluster.claims \(/elsewhere\).*SEEDMILL_HOME"):
         made(section(ROOT, claims={"/elsewhere": "work"}))
+
+
+def test_cores_are_for_every_rank_and_gpus_for_jobs_that_use_them():
+    training = job_of(made(section(ROOT, **FULL, cores_per_rank=3), processes=16, used={"layout": {"data": 16}}))
+    asked = training["template"]["spec"]["containers"][0]["resources"]
+    assert asked["limits"] == {"nvidia.com/gpu": "8", "memory": "12Gi"}
+    assert asked["requests"] == {"cpu": "24", "nvidia.com/gpu": "8", "memory": "12Gi"}

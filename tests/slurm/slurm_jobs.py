@@ -32,4 +32,4 @@ def ranks_of(job: int, restart: int) -> list[psutil.Process]:
     return found
 
 
-__all__ = ["SECTION", "STEPS", "LocalLauncher", "checkpoints", "counting", "digests", "launcher", "ranks_of", "training"]
+__all__ = ["SECTION", "STEPS", "LocalLauncher", "SlurmLauncher", "checkpoints", "counting", "digests", "launcher", "ranks_of", "training"]

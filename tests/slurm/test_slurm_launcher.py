@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from cluster_jobs import progress
 from scenarios import (
     a_killed_orchestrator_is_followed_by_one_that_hears_it_all,
@@ -22,12 +24,15 @@ from scenarios import (
 from slurm_jobs import LocalLauncher, counting, launcher, ranks_of
 from virtual_slurm import VirtualSlurm, wait_for
 
+from factory.cli import doctor
 from factory.cluster.api import Launcher, Phase, attend
 from factory.errors import SeedmillError
+from factory.recipe import Recipe
 from factory.spec import JobSpec
 
 pytestmark = pytest.mark.slurm
 OVERHEAD_SECONDS = 3.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def seconds_to_first_message(cluster: Launcher, spec: JobSpec) -> float:
@@ -126,7 +131,7 @@ def test_a_job_that_completed_without_a_result_names_the_folder_that_may_not_be_
         ({"partition": "gpu"}, r"Slurm refuses tiny@v1#1 \(partition gpu, account default\): .*Invalid partition name specified"),
         ({"partition": "closed", "account": "chemistry"}, r"\(partition closed, account chemistry\): .*Invalid account"),
         ({"time_limit": "2:00:00"}, r"time limit is invalid"),
-        ({"options": ("--gpus-per-node=2",)}, r"Invalid generic resource"),
+        ({"options": ("--gres=gpu:2",)}, r"Invalid generic resource"),
         ({"options": ("--no-such-option",)}, r"mend the recipe's section `cluster`"),
     ],
     ids=["partition", "account", "time", "gpus", "option"],
@@ -142,6 +147,64 @@ def test_ranks_that_do_not_fill_their_nodes_evenly_are_refused(slurm, tmp_path):
     spec = counting(tmp_path, 1, processes=5)
     with pytest.raises(SeedmillError, match=r"5 ranks do not divide evenly over 3 nodes"):
         launcher(tmp_path, ranks_per_node=2).submit(spec.key, spec)
+
+
+def test_a_rank_gets_the_cores_that_the_section_says_and_keeps_the_threads_of_its_stage(slurm, tmp_path):
+    cluster, spec = launcher(tmp_path, cores_per_rank=2), counting(tmp_path, 1, run="told_variables:tell")
+    cluster.submit(spec.key, spec)
+    metrics = attend(cluster, spec.key, lambda _: None).metrics
+    assert (metrics["SLURM_CPUS_PER_TASK"], metrics["OMP_NUM_THREADS"]) == ("2", "1")
+    assert slurm.ask("squeue", "-h", "--states=all", f"--jobs={slurm.jobs()[-1]}", "-o", "%C") == "2"
+
+
+def test_gpus_and_their_partition_are_for_jobs_that_use_them(tmp_path):
+    cluster, plain = launcher(tmp_path, gpus_per_rank=1, partition="low", gpu_partition="high", ranks_per_node=2), counting(tmp_path, 1)
+    sampling = plain.model_copy(update={"section": {"safety": {"sampling": {"device": "gpu"}}}})
+    training = plain.model_copy(update={"section": {"layout": {"data": 4}}, "processes": 4})
+    found = [[o for o in cluster._options("k", spec) if "gpu" in o or "partition" in o] for spec in (plain, sampling, training)]
+    assert found == [["--partition=low"], ["--gpus-per-node=1", "--partition=high"], ["--gpus-per-node=2", "--partition=high"]]
+
+
+def test_gpus_that_no_node_has_are_refused_in_slurms_words(slurm, tmp_path):
+    spec = counting(tmp_path, 1).model_copy(update={"section": {"layout": {}}})
+    with pytest.raises(SeedmillError, match=r"Invalid generic resource"):
+        launcher(tmp_path, gpus_per_rank=1).submit(spec.key, spec)
+
+
+def test_commands_without_a_configuration_are_one_error_with_the_remedy(slurm, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_CONF")
+    spec = counting(tmp_path, 1)
+    with pytest.raises(SeedmillError, match=r"squeue finds no configuration of a cluster here: set SLURM_CONF there"):
+        launcher(tmp_path).submit(spec.key, spec)
+
+
+def test_the_doctor_says_that_slurm_is_not_configured_and_that_a_judge_over_ssh_gets_no_key(slurm, tmp_path, monkeypatch):
+    judge = {"teacher": {"kind": "openai", "model": "m"}}
+    smoke = yaml.safe_load((ROOT / "recipes" / "smoke.yaml").read_text())
+    smoke["preference"]["judge"] |= judge
+    smoke["synthesis"] |= {"teacher": {"kind": "procedural", "price_per_million_input": 0, "price_per_million_output": 0}}
+
+    def found(**section: Any) -> doctor.Finding:
+        return doctor.cluster(Recipe.model_validate(smoke | {"cluster": {"launcher": "slurm", **section}}))
+
+    assert found().state == "ok"
+    a_stand_in_for_ssh(tmp_path, monkeypatch)
+    over = found(ssh="login")
+    assert (over.state, over.remedy) == ("warn", "set cluster.secrets to [OPENAI_API_KEY]")
+    assert found(ssh="login", secrets=["OPENAI_API_KEY"]).state == "ok"
+    monkeypatch.delenv("SLURM_CONF")
+    bare = found()
+    assert (bare.state, "set SLURM_CONF there" in bare.detail, "its key" in bare.remedy) == ("fail", True, False)
+
+
+def test_a_secret_that_is_not_set_or_has_two_lines_is_one_error_without_its_value(slurm, tmp_path, monkeypatch):
+    spec = counting(tmp_path, 1)
+    with pytest.raises(SeedmillError, match=r"SEEDMILL_TEST_KEY of cluster.secrets is not set here: export it"):
+        launcher(tmp_path, secrets=("SEEDMILL_TEST_KEY",)).submit(spec.key, spec)
+    monkeypatch.setenv("SEEDMILL_TEST_KEY", "sesame\nopen")
+    with pytest.raises(SeedmillError, match=r"SEEDMILL_TEST_KEY of cluster.secrets holds a line break") as refused:
+        launcher(tmp_path, secrets=("SEEDMILL_TEST_KEY",)).submit(spec.key, spec)
+    assert "sesame" not in str(refused.value)
 
 
 def a_stand_in_for_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
