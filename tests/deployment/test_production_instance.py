@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import sys
 import time
 from datetime import timedelta
@@ -41,7 +42,8 @@ def postgres(tmp_path_factory):
     """The production instance over a real Postgres. Its file is copied with another port, which is all that differs."""
     server = postgres_server.binaries()
     if server is None:
-        pytest.skip("PostgreSQL's server is not installed: apt-get install postgresql")
+        refuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        refuse("PostgreSQL's server is not installed: apt-get install postgresql")
     home = tmp_path_factory.mktemp("home")
     with postgres_server.running(server) as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in {**environment, "DAGSTER_HOME": str(home), "DAGSTER_LOGS": str(home / "logs")}.items():

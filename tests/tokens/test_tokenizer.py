@@ -1,6 +1,8 @@
 import os
 import shutil
+from itertools import chain, islice, product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiktoken
@@ -128,6 +130,30 @@ def test_missing_ranks_of_cl100k_are_a_clear_error(monkeypatch):
     monkeypatch.setattr(tiktoken, "get_encoding", offline)
     with pytest.raises(SeedmillError, match="TIKTOKEN_CACHE_DIR"):
         vocabulary.cl100k()
+
+
+def test_cl100k_is_padded_as_phi_4_pads_it_whatever_its_ranks_are(monkeypatch):
+    """Ranks of the true number, 256 bytes first; the true ones take a download, so the test below needs them cached."""
+    tokens = chain(map(bytes, product(range(256))), map(bytes, product(range(256), repeat=2)), map(bytes, product(range(256), repeat=3)))
+    ranks = {token: rank for rank, token in enumerate(islice(tokens, 100_256))}
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda _: SimpleNamespace(_mergeable_ranks=ranks))
+    ours = vocabulary.cl100k()
+    assert ours.vocab_size == 100_352
+    assert (ours.eod, ours.im_start, ours.im_end, ours.im_sep, ours.pad) == (100257, 100264, 100265, 100266, 100349)
+    beyond = [ours.decode([number]) for number in range(100_256, 100_352)]
+    assert len(set(beyond)) == len(beyond) == 96
+    assert [name for name in beyond if not name.startswith("<|dummy_")] == [
+        "<|endoftext|>",
+        "<|fim_prefix|>",
+        "<|fim_middle|>",
+        "<|fim_suffix|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_sep|>",
+        "<|endofprompt|>",
+        ours.decode([ours.pad]),
+    ]
+    assert ours.decode([100348, 100350, 100351]) == "<|dummy_84|><|dummy_86|><|dummy_87|>"
 
 
 @pytest.mark.skipif(
