@@ -26,11 +26,11 @@ PLACES = sorted({sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix}, 
 class Pages(pydoc.HTMLDoc):
     """pydoc's own renderer, without links to files and without values that belong to this machine."""
 
-    def filelink(self, url: str, path: str) -> str:  # noqa: ARG002
+    def filelink(self, url: str, path: str) -> str:  # noqa: ARG002 (the names are pydoc's)
         """No link: it would show where Python is installed."""
         return ""
 
-    def docother(self, object: Any, name: str | None = None, mod: str | None = None, *_: Any) -> str:  # noqa: ARG002
+    def docother(self, object: Any, name: str | None = None, mod: str | None = None, *_: Any) -> str:  # noqa: ARG002 (the names are pydoc's)
         """A name and its value if that is a plain number, else its type."""
         plain = type(object) in (bool, int, float)
         shown = repr(object) if plain else f"{type(object).__name__} object"

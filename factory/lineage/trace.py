@@ -44,7 +44,7 @@ def _load(places: list[Place]) -> duckdb.DuckDBPyConnection:
         raise SeedmillError("no artefact of this experiment holds records yet: run `factory run` first")
     db = duckdb.connect()
     db.execute("SET enable_progress_bar = false")
-    selects = [f"SELECT {number} AS place, {', '.join(COLUMNS)} FROM read_parquet(?)" for number in range(len(places))]  # noqa: S608
+    selects = [f"SELECT {number} AS place, {', '.join(COLUMNS)} FROM read_parquet(?)" for number in range(len(places))]  # noqa: S608 (column names of ours)
     db.execute(f"CREATE TABLE records AS {' UNION ALL '.join(selects)}", [place.files for place in places])
     db.execute("CREATE TABLE edges AS SELECT DISTINCT unnest(parents) AS parent, id AS child FROM records")
     return db
@@ -68,7 +68,7 @@ def _walk(db: duckdb.DuckDBPyConnection, start: str, near: str, far: str) -> dic
     depths = {start: 0}
     level = [start]
     while level:
-        rows = db.execute(f"SELECT DISTINCT {far} FROM edges WHERE {near} IN (SELECT unnest(?)) ORDER BY 1", [level])  # noqa: S608
+        rows = db.execute(f"SELECT DISTINCT {far} FROM edges WHERE {near} IN (SELECT unnest(?)) ORDER BY 1", [level])  # noqa: S608 (column names of ours)
         depth = depths[level[0]] + 1
         level = [name for (name,) in rows.fetchall() if name not in depths]
         depths |= dict.fromkeys(level, depth)
@@ -79,7 +79,7 @@ def _walk(db: duckdb.DuckDBPyConnection, start: str, near: str, far: str) -> dic
 def _describe(db: duckdb.DuckDBPyConnection, places: list[Place], ids: list[str]) -> dict[str, dict[str, Any]]:
     """What is known of each id, from the first place that holds it, and the names of all the artefacts that do."""
     columns = ", ".join(f"first({name} ORDER BY place)" for name in (*SHOWN, "len(parents)"))
-    query = f"SELECT id, list(DISTINCT place ORDER BY place), {columns} FROM records WHERE id IN (SELECT unnest(?)) GROUP BY id"  # noqa: S608
+    query = f"SELECT id, list(DISTINCT place ORDER BY place), {columns} FROM records WHERE id IN (SELECT unnest(?)) GROUP BY id"  # noqa: S608 (column names of ours)
     # every id has an entry: a parent may lie outside of what this experiment holds
     nothing = {**dict.fromkeys(SHOWN), "assets": [], "origin": None}
     known: dict[str, dict[str, Any]] = {name: {"type": "record", "id": name, **nothing} for name in ids}

@@ -63,7 +63,7 @@ class Mini:
 
         before, module.build = module.build, lambda recipe: recipe.build()
         try:
-            return Experiment(self, LocalStore(self.workspace / "store"), LocalLauncher(self.workspace / "jobs", grace_seconds=5))  # type: ignore[arg-type]
+            return Experiment(self, LocalStore(self.workspace / "store"), LocalLauncher(self.workspace / "jobs", grace_seconds=5))  # type: ignore[arg-type] - has what an experiment asks of a recipe
         finally:
             module.build = before
 
