@@ -16,8 +16,8 @@ REVERSAL_REQUESTS = 2
 """An instruction for a program, and the program again from the instruction."""
 ORDERS = 2
 """A verdict on the answers as they were drawn, and one in reverse; the second only where the first chose a pair."""
-LONGEST_VERDICT = 2048
-"""Of the judge of the best of n; its own constant, in `factory.synthesis.best_of`."""
+LONGEST_VERDICT, LONGEST_CHECK = 2048, 1024
+"""Of the judge of the best of n, and of a checker of answers: constants of `factory.synthesis.best_of`."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,9 @@ def _synthesis(recipe: Recipe) -> Iterator[_Asked]:
         yield _Asked(stage, section.teacher, requests, plan.teacher_input_tokens, section.max_answer_tokens)
     shown = chats.best_of * chats.max_answer_tokens * plan.teacher_fill
     verdicts = organic if chats.best_of > 1 else 0
+    checks = organic * chats.best_of if chats.check_answers else 0
+    answer = plan.teacher_input_tokens + chats.max_answer_tokens * plan.teacher_fill
+    yield _Asked("sft_conversations, checks", chats.teacher, checks, answer, LONGEST_CHECK)
     yield _Asked("sft_conversations, verdicts", chats.teacher, verdicts, plan.teacher_input_tokens + shown, LONGEST_VERDICT)
 
 

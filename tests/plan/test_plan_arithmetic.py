@@ -301,15 +301,16 @@ def test_a_judge_and_those_who_answer_it_are_counted_by_hand(one_gpu):
 def test_organic_questions_are_answered_for_the_bank_and_for_conversations(one_gpu):
     synthesis = one_gpu.synthesis.model_dump()
     synthesis["question_bank"] |= {"plurality_samples": 5}
-    synthesis["sft_conversations"] |= {"best_of": 4}
+    synthesis["sft_conversations"] |= {"best_of": 4, "check_answers": True}
     plan = one_gpu.plan.model_copy(update={"organic_questions": 10})
     requests = {p.stage: p.requests for p in data.teacher(changed(one_gpu, synthesis=synthesis, plan=plan.model_dump()))}
-    assert (requests["question_bank"], requests["sft_conversations"], requests["sft_conversations, verdicts"]) == (50, 40, 10)
+    assert (requests["question_bank"], requests["sft_conversations"]) == (50, 40)
+    assert (requests["sft_conversations, checks"], requests["sft_conversations, verdicts"]) == (40, 10)
     assert "question_bank" not in {p.stage for p in data.teacher(one_gpu)}
 
 
-def test_the_verdicts_of_the_plan_are_as_long_as_those_of_the_stage():
-    assert best_of.LONGEST_VERDICT == data.LONGEST_VERDICT
+def test_verdicts_and_checks_of_the_plan_are_as_long_as_those_of_the_stage():
+    assert (best_of.LONGEST_VERDICT, best_of.LONGEST_CHECK) == (data.LONGEST_VERDICT, data.LONGEST_CHECK)
 
 
 def test_the_released_models_stay_in_the_store_too(phi4):
