@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,14 @@ def test_the_graph_shows_the_groups_and_no_dialog_covers_it(ui, page):
     assert page.get_by_role("dialog").count() == 0
 
 
+def last_run(ui: str) -> str:
+    """The id of the newest run that succeeded."""
+    query = "{runsOrError(limit: 1, filter: {statuses: [SUCCESS]}) {... on Runs {results {runId}}}}"
+    request = urllib.request.Request(f"{ui}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["data"]["runsOrError"]["results"][0]["runId"]
+
+
 @pytest.mark.skipif(PHOTOGRAPH is None, reason="SEEDMILL_PHOTOGRAPH names no experiment to photograph")
 @pytest.mark.parametrize(
     ("name", "path", "seen", "click"),
@@ -108,10 +117,12 @@ def test_the_graph_shows_the_groups_and_no_dialog_covers_it(ui, page):
         ("loss", "/assets/EXPERIMENT/pretrained_checkpoint", "Row count", "[Show Markdown]"),
         ("gate", "/assets/EXPERIMENT/promotion_gate?view=checks&checkDetail=promotion_gate", "Latest execution", None),
         ("runs", "/runs", "Success", None),
+        ("run", "/runs/RUN", "RUN_SUCCESS", None),
     ],
 )
 def test_pages_are_photographed_for_the_documentation(ui, page, name, path, seen, click):
-    page.goto(ui + path.replace("EXPERIMENT", EXPERIMENT), wait_until="domcontentloaded")
+    where = path.replace("EXPERIMENT", EXPERIMENT)
+    page.goto(ui + (where.replace("RUN", last_run(ui)) if "RUN" in where else where), wait_until="domcontentloaded")
     page.get_by_text(seen).first.wait_for()
     if click:
         page.get_by_text(click).first.click()
