@@ -95,7 +95,7 @@ def _all_equal(group: list[str]) -> bool:
 
 ORACLES = (
     Oracle("exact", 1, exact),
-    Oracle("numeric", 2, numeric),
+    Oracle("numeric", 3, numeric),
     Oracle("choice", 2, multiple_choice),
     Oracle("algebraic", 2, algebraic),
 )

@@ -1,4 +1,4 @@
-r"""Written numbers and quantities as exact fractions: `1,200`, `1{,}200`, `3 1/2`, `\frac{3}{4}`, `50\%`, `2 \times 10^{3}`, `1.5 km`.
+r"""Written numbers and quantities as exact fractions: `1,200`, `3 1/2`, `\frac{3}{4}`, `50\%`, `2 \times 10^{3}`, `1.5 km`, `1 h 30 min`.
 
 Exact, because a tolerance would turn a near miss into a success. What is not wholly a number, or a number and a known unit, is
 none: `8 or 9` is not 8.
@@ -8,7 +8,10 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from unicodedata import normalize
+
+from factory.preference import units
 
 LONGEST = 60
 _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
@@ -19,33 +22,8 @@ _NUMBER = re.compile(
 )
 _FRACTION = re.compile(r"\\[dt]?frac *(?:\{([^{}]+)\} *\{([^{}]+)\}|([0-9]) *([0-9]))")
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-_UNITS = """
-length: mm=1/1000 millimeter millimetre; cm=1/100 centimeter centimetre; m=1 meter metre; km=1000 kilometer kilometre
-length: in=127/5000 inch inches; ft=381/1250 foot feet; yd=1143/1250 yard; mi=201168/125 mile
-mass: mg=1/1000000 milligram; g=1/1000 gram; kg=1 kilogram; t=1000 ton tonne
-mass: oz=45359237/1600000000 ounce; lb=45359237/100000000 pound lbs
-time: ms=1/1000 millisecond; s=1 sec second; min=60 minute mins; h=3600 hr hour hrs; d=86400 day; week=604800 weeks
-volume: ml=1/1000 milliliter millilitre; l=1 L liter litre
-money-dollar: ¢=1/100 cent; $=1 dollar USD
-money-euro: €=1 euro EUR
-angle: °=1 degree deg ^\\circ ^{\\circ}
-"""
-
-
-def _table() -> dict[str, tuple[str, Fraction]]:
-    """Each name of a unit, plural included, with its dimension and size."""
-    found: dict[str, tuple[str, Fraction]] = {"%": ("", Fraction(1, 100)), "percent": ("", Fraction(1, 100))}
-    for line in _UNITS.strip().splitlines():
-        dimension, entries = line.split(": ")
-        for entry in entries.split("; "):
-            symbol, rest = entry.split("=")
-            size, *names = rest.split()
-            for name in (symbol, *names, *(f"{name}s" for name in names)):
-                found[name] = (dimension, Fraction(size))
-    return found
-
-
-UNITS = _table()
+_PART = re.compile(rf"({_DECIMAL}) ?([^\W\d_]+|['\"′″]),?(?: and)? ?")
+_FEET_AND_INCHES = {"'": "ft", "′": "ft", '"': "in", "″": "in"}
 
 
 @dataclass(frozen=True)
@@ -57,13 +35,12 @@ class Quantity:
 
     def equals(self, other: "Quantity") -> bool:
         """Equal in size. An unstated unit is the other one's: whoever is asked for metres may answer 5; 50 stands for 50 %, as 0.5 does."""
-        if self.value == other.value and (self.unit == other.unit or not (self.unit and other.unit)):
+        if not (self.unit or other.unit):
+            return self.value == other.value
+        if self.value == other.value and not (self.unit and other.unit):
             return True
-        (mine, size), (theirs, other_size) = self._scale(), other._scale()
-        return mine == theirs and self.value * size == other.value * other_size
-
-    def _scale(self) -> tuple[str, Fraction]:
-        return UNITS[self.unit] if self.unit else ("", Fraction(1))
+        mine, theirs = units.unit(self.unit) or units.NONE, units.unit(other.unit) or units.NONE
+        return mine.dimension == theirs.dimension and mine.measure(self.value) == theirs.measure(other.value)
 
 
 def quantity(text: str) -> Quantity | None:
@@ -75,18 +52,32 @@ def quantity(text: str) -> Quantity | None:
 def _read(text: str) -> Quantity | None:
     plain = _spelt(text)
     found = _NUMBER.fullmatch(plain) if len(plain) <= LONGEST else None
-    if found is None or (found["unit"].strip() and found["unit"].strip() not in UNITS):
-        return None
+    if found is None or units.unit(found["unit"].strip()) is None:
+        return _sum_of_parts(plain)
     value = _value(found)
     return None if value is None else Quantity(value, found["unit"].strip())
+
+
+def _sum_of_parts(text: str) -> Quantity | None:
+    """`1 h 30 min` as one and a half `h`: parts of one dimension, from the larger unit to the smaller."""
+    parts = list(_PART.finditer(text))
+    names = [_FEET_AND_INCHES.get(part[2], part[2]) for part in parts]
+    known = [found for found in map(units.unit, names) if found is not None]
+    if len(parts) < 2 or "".join(part[0] for part in parts) != text or len(known) < len(parts):
+        return None
+    if len({one.dimension for one in known}) > 1 or any(one.size <= other.size or one.zero for one, other in pairwise(known)):
+        return None
+    sizes = [Fraction(part[1].replace(",", "")) * one.size for part, one in zip(parts, known, strict=True)]
+    return Quantity(sum(sizes, Fraction(0)) / known[0].size, names[0])
 
 
 def number(text: str) -> Fraction | None:
     """The exact value of a written number, a percentage as its share; None for anything else, other units included."""
     found = quantity(text)
-    if found is None or UNITS.get(found.unit, ("", 1))[0]:
+    unit = units.unit(found.unit) if found else None
+    if found is None or unit is None or unit.dimension:
         return None
-    return found.value * (UNITS[found.unit][1] if found.unit else 1)
+    return unit.measure(found.value)
 
 
 def _value(found: re.Match[str]) -> Fraction | None:

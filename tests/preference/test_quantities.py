@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.preference.quantities import UNITS, Quantity, number, quantity
+from factory.preference.quantities import Quantity, number, quantity
+from factory.preference.units import UNITS
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,30 @@ def test_written_quantities_are_read_exactly(text: str, value: Fraction, unit: s
 
 
 @pytest.mark.parametrize(
-    "text", ["8 or 9", "8 apples", "3 4", "1 200", "1,20", "1.2.3", "--5", "3/0", "1 2/0", "5 million", "5 m/s", "x", "", "9" * 99, "1e999"]
+    "text",
+    [
+        "8 or 9",
+        "8 apples",
+        "3 4",
+        "1 200",
+        "1,20",
+        "1.2.3",
+        "--5",
+        "3/0",
+        "1 2/0",
+        "5 million",
+        "5 m/q",
+        "5 d/t",
+        "5t^2",
+        "5 m/s/s",
+        "5 m 6",
+        "30 min 1 h",
+        "1 h 2 kg",
+        "x",
+        "",
+        "9" * 99,
+        "1e999",
+    ],
 )
 def test_what_is_not_wholly_a_quantity_is_none(text: str) -> None:
     assert quantity(text) is None
@@ -53,6 +77,34 @@ def test_what_is_not_wholly_a_quantity_is_none(text: str) -> None:
         ("$5", "€5", False),
         ("50%", "5", False),
         ("1500 m", "1.5", False),
+        ("36 km/h", "10 m/s", True),
+        ("36 kilometers per hour", r"10\ \text{m}/\text{s}", True),
+        ("60 mph", "88 ft/s", True),
+        ("9.8 m/s^2", "980 cm/s²", True),
+        ("1 g/cm^3", "1 kg/l", True),
+        ("3 dollars per hour", "5 cents/min", True),
+        ("2 m^2", "20000 cm^{2}", True),
+        (r"2\text{ m}^2", "2 square metres", True),
+        ("1 sq. yd", "9 square feet", True),
+        ("1 m³", "1000 l", True),
+        ("1 cubic inch", "1/1728 ft^3", True),
+        ("1 ha", "10000 m^2", True),
+        ("20 °C", "68°F", True),
+        (r"100^\circ C", "373.15 kelvin", True),
+        ("20 degrees Celsius", "20 deg C", True),
+        ("1 h 30 min", "90 minutes", True),
+        ("5 feet 6 inches", "66 in", True),
+        ("5'6\"", "5.5 ft", True),
+        ("1 hour and 30 minutes", "1.5 h", True),
+        ("2 lb, 8 oz", "2.5 pounds", True),
+        ("36 km/h", "36 m/s", False),
+        ("2 m^2", "2 m", False),
+        ("2 m^2", "200 cm^2", False),
+        ("1 m^3", "1 m^2", False),
+        ("20 °C", "20 °F", False),
+        ("20 °C", "20 degrees", False),
+        ("1 h 30 min", "1.3 h", False),
+        ("5 km/min", "5 min/km", False),
     ],
 )
 def test_quantities_are_equal_by_size_and_dimension(left: str, right: str, same: bool) -> None:
@@ -67,6 +119,7 @@ def test_quantities_are_equal_by_size_and_dimension(left: str, right: str, same:
 def test_any_fraction_with_any_unit_is_read_back_and_no_other_is_equal(value: Fraction, unit: str) -> None:
     written = quantity(f"{value} {unit}")
     assert written == Quantity(value, unit)
+    assert written is not None
     other = quantity(f"{value + Fraction(1, 10**6)} {unit}")
     assert other is not None
     assert not other.equals(written)
@@ -75,6 +128,15 @@ def test_any_fraction_with_any_unit_is_read_back_and_no_other_is_equal(value: Fr
 @given(st.integers(0, 999), st.integers(0, 99), st.integers(1, 99))
 def test_a_mixed_number_is_the_sum_of_its_parts(whole: int, over: int, under: int) -> None:
     assert number(f"{whole} {over}/{under}") == whole + Fraction(over, under)
+
+
+@given(st.integers(1, 99), st.integers(1, 59), st.sampled_from(["h", "hours"]), st.sampled_from([" ", ", ", " and "]))
+def test_a_sum_of_parts_is_their_sum(hours: int, minutes: int, name: str, between: str) -> None:
+    parts, whole = quantity(f"{hours} {name}{between}{minutes} min"), quantity(f"{60 * hours + minutes} minutes")
+    assert parts is not None
+    assert whole is not None
+    assert parts.equals(whole)
+    assert whole.equals(parts)
 
 
 def test_a_percentage_is_a_number_and_a_length_is_none() -> None:
