@@ -17,7 +17,7 @@ from pathlib import Path
 from factory.cluster.api import JobState, News, Offsets, Phase, UnreachableError, uses_gpus
 from factory.cluster.config import SlurmConfig
 from factory.cluster.files import read_news
-from factory.cluster.slurm_commands import Job, SlurmCommands
+from factory.cluster.slurm_commands import Job, SlurmCommands, secrets_here
 from factory.cluster.watch import Watch
 from factory.errors import SeedmillError
 from factory.parts import write_atomically
@@ -37,7 +37,7 @@ class SlurmLauncher:
     _told: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.slurm = SlurmCommands(self.config.ssh, self.config.secrets)
+        self.slurm = SlurmCommands(self.config.ssh)
         self._watch = Watch(self._newest, lambda job: job and job.state, self.config.poll_seconds, self.config.patience_seconds)
 
     def submit(self, key: str, spec: JobSpec) -> None:
@@ -102,9 +102,10 @@ class SlurmLauncher:
         """Submit the job, unless an earlier try did, whose answer was lost on the way."""
         if any(job.active for job in self.slurm.jobs(self._name(key))):
             return
+        secrets = secrets_here(self.config.secrets)
         self._watch.met()  # a host that has just answered is asked again when the next answer is lost
         try:
-            self.slurm.submit(self._options(key, spec), self._script(spec))
+            self.slurm.submit(self._options(key, spec), self._script(spec), secrets)
         except UnreachableError:
             raise
         except SeedmillError as error:

@@ -54,18 +54,16 @@ class SlurmCommands:
     """Runs Slurm's commands; raises UnreachableError where trying again may help, and SeedmillError where it cannot."""
 
     ssh: str = ""
-    secrets: tuple[str, ...] = ()
-    """Names of variables that jobs get from this process. Their values go over standard input: a command line is there for all to read."""
     seconds: float = ANSWER_SECONDS
 
     def version(self) -> str:
         """Which Slurm it is."""
         return self._run("sbatch", "--version").strip()
 
-    def submit(self, options: list[str], script: str) -> int:
-        """Queue a batch script; the job's number."""
-        exported = ["--export=ALL"] if self.secrets else []
-        return int(self._run("sbatch", "--parsable", *exported, *options, script=script, secrets=_values(self.secrets)).partition(";")[0])
+    def submit(self, options: list[str], script: str, secrets: dict[str, str]) -> int:
+        """Queue a batch script whose job gets the variables `secrets`; the job's number."""
+        exported = ["--export=ALL"] if secrets else []
+        return int(self._run("sbatch", "--parsable", *exported, *options, script=script, secrets=secrets).partition(";")[0])
 
     def jobs(self, name: str) -> list[Job]:
         """The user's jobs of this name, ended ones too, oldest first."""
@@ -97,35 +95,45 @@ class SlurmCommands:
         self._run("scancel", "--quiet", *arguments, check=False)
 
     def _run(self, *command: str, script: str = "", secrets: dict[str, str] | None = None, check: bool = True) -> str:
-        line = list(command)
-        if self.ssh:  # sshd gives a command none of this environment; here, a command has it anyway
-            line = [*SSH, self.ssh, "--", shlex.join(_reading(secrets, command) if secrets else command)]
-            script = "".join(f"{value}\n" for value in (secrets or {}).values()) + script
+        line, given = self._call(command, secrets or {})
         try:
-            done = subprocess.run(line, input=script, capture_output=True, text=True, timeout=self.seconds, check=False)
+            done = subprocess.run(line, input=given + script, capture_output=True, text=True, timeout=self.seconds, check=False)
         except FileNotFoundError as error:
             raise _missing(line[0]) from error
         except subprocess.TimeoutExpired as error:
             raise UnreachableError(f"{command[0]} gave no answer in {self.seconds:.0f} s") from error
-        if done.returncode == 0:
-            return done.stdout
-        said = done.stderr.strip()
-        if OUT_OF_REACH.search(said) or (self.ssh and done.returncode == SSH_FAILED and not said.startswith(f"{command[0]}:")):
-            raise UnreachableError(f"Slurm is out of reach ({'ssh ' + self.ssh if self.ssh else command[0]}: {_last(said)})")
-        if done.returncode == NOT_FOUND:
-            raise _missing(command[0], self.ssh)
-        if UNCONFIGURED.search(said):
-            raise SeedmillError(
-                f"{command[0]} finds no configuration of a cluster {'on ' + self.ssh if self.ssh else 'here'}: "
-                "set SLURM_CONF there to the path of its slurm.conf, or name a login node in cluster.ssh"
-            )
-        if check:
-            raise SeedmillError(_last(said) or f"{command[0]} ended with status {done.returncode}")
+        if done.returncode and (trouble := self._trouble(command[0], done)):
+            raise trouble
+        if done.returncode and check:
+            raise SeedmillError(_last(done.stderr) or f"{command[0]} ended with status {done.returncode}")
         return done.stdout
 
+    def _call(self, command: tuple[str, ...], secrets: dict[str, str]) -> tuple[list[str], str]:
+        """The words that run a command, and what it reads first. Over ssh it has none of this process's environment; here, all of it.
 
-def _values(names: tuple[str, ...]) -> dict[str, str]:
-    """The values of these variables here. Raises SeedmillError, which shows none of them."""
+        Values of secrets go over standard input, a line each: a command line is there for all to read.
+        """
+        if not self.ssh:
+            return list(command), ""
+        there = _reading(secrets, command) if secrets else command
+        return [*SSH, self.ssh, "--", shlex.join(there)], "".join(f"{value}\n" for value in secrets.values())
+
+    def _trouble(self, program: str, done: subprocess.CompletedProcess[str]) -> SeedmillError | None:
+        """What kept a command from doing its work at all; None where it was refused."""
+        said = done.stderr.strip()
+        if OUT_OF_REACH.search(said) or (self.ssh and done.returncode == SSH_FAILED and not said.startswith(f"{program}:")):
+            return UnreachableError(f"Slurm is out of reach ({'ssh ' + self.ssh if self.ssh else program}: {_last(said)})")
+        if done.returncode == NOT_FOUND:
+            return _missing(program, self.ssh)
+        if UNCONFIGURED.search(said):
+            where = f"on {self.ssh}" if self.ssh else "here"
+            remedy = "set SLURM_CONF there to the path of its slurm.conf, or name a login node in cluster.ssh"
+            return SeedmillError(f"{program} finds no configuration of a cluster {where}: {remedy}")
+        return None
+
+
+def secrets_here(names: tuple[str, ...]) -> dict[str, str]:
+    """The values of `cluster.secrets` in this process. Raises SeedmillError, which shows none of them."""
     unset = [name for name in names if name not in os.environ]
     if unset:
         raise SeedmillError(f"{', '.join(unset)} of cluster.secrets is not set here: export it, or take it from the list")
@@ -148,5 +156,5 @@ def _missing(program: str, host: str = "") -> SeedmillError:
 
 def _last(said: str) -> str:
     """The last line of what a command said, which is the reason, without the command's name."""
-    lines = said.splitlines()
+    lines = said.strip().splitlines()
     return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""

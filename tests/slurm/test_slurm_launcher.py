@@ -199,10 +199,10 @@ def test_the_doctor_says_that_slurm_is_not_configured_and_that_a_judge_over_ssh_
 
 def test_a_secret_that_is_not_set_or_has_two_lines_is_one_error_without_its_value(slurm, tmp_path, monkeypatch):
     spec = counting(tmp_path, 1)
-    with pytest.raises(SeedmillError, match=r"SEEDMILL_TEST_KEY of cluster.secrets is not set here: export it"):
+    with pytest.raises(SeedmillError, match=r"^SEEDMILL_TEST_KEY of cluster.secrets is not set here: export it"):
         launcher(tmp_path, secrets=("SEEDMILL_TEST_KEY",)).submit(spec.key, spec)
     monkeypatch.setenv("SEEDMILL_TEST_KEY", "sesame\nopen")
-    with pytest.raises(SeedmillError, match=r"SEEDMILL_TEST_KEY of cluster.secrets holds a line break") as refused:
+    with pytest.raises(SeedmillError, match=r"^SEEDMILL_TEST_KEY of cluster.secrets holds a line break") as refused:
         launcher(tmp_path, secrets=("SEEDMILL_TEST_KEY",)).submit(spec.key, spec)
     assert "sesame" not in str(refused.value)
 
