@@ -191,6 +191,17 @@ def test_pointers_are_shared(store, elsewhere):
     assert elsewhere.pointer("laptop", "evaluation/base") == "v1"
 
 
+def test_a_damaged_pointer_is_named_by_its_address(store):
+    store.bucket.write("experiments/laptop/things.json", b"{")
+    with pytest.raises(SeedmillError, match=r"^s3://[^ ]*/experiments/laptop/things\.json names no version: remove it"):
+        store.pointer("laptop", "things")
+
+
+def test_a_name_that_no_bucket_can_have_is_told_in_one_line(client, tmp_path):
+    with pytest.raises(SeedmillError, match=r"^bucket s3://no bucket/: [^\n]*Invalid bucket name[^\n]*$"):
+        S3Store.open("s3://no bucket", tmp_path).pointer("laptop", "things")
+
+
 def test_a_bucket_that_does_not_exist_is_one_clear_error(client, tmp_path):
     store = S3Store.open("s3://nowhere/x", tmp_path)
     for ask in (lambda: store.manifest("things", "v1"), store.assets, store.bucket.check, lambda: store.begin("things", "v1")):
