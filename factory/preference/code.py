@@ -1,17 +1,21 @@
-"""Does the code in an answer pass its tests? It runs in the sandbox of `factory.synthesis.validate`, or not at all.
+"""Does the code in an answer pass its tests? It runs in the limited process of `factory.synthesis.validate`, or not at all.
 
-Only one function within that module's small subset of Python ever runs: no import, no attribute beyond named methods, and a
-process of its own with hard limits on time, memory, processes and files.
+What may run is in `factory.preference.submitted_code`. Values are compared as Python compares them, with a tolerance for floats,
+and in the types of JSON, in which tests are written: a tuple or a deque is a list, a set a list in any order.
 """
 
+import ast
 import json
+import math
 import re
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from factory.synthesis.validate import RefusedCodeError, run_function
+from factory.preference.submitted_code import BUILTINS, MODULES, prepared
+from factory.synthesis.validate import RefusedCodeError, run_checked
 
+TOLERANCE = 1e-9
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
 
 
@@ -41,10 +45,44 @@ class CodeTests(BaseModel):
 
 
 def passes(text: str, tests: CodeTests) -> bool:
-    """Whether the last fenced block of `text` (else all of it) is a function that passes every test."""
+    """Whether the last fenced block of `text` (else all of it) defines a function that passes every test."""
     blocks = _FENCE.findall(text)
     try:
-        outcome = run_function((blocks[-1] if blocks else text).strip(), tests.function, [tuple(values) for values in tests.inputs])
+        solution = prepared((blocks[-1] if blocks else text).strip(), tests.function)
     except RefusedCodeError:
         return False
-    return list(outcome.results) == [repr(value) for value in json.loads(json.dumps(tests.outputs))]
+    modules = {name: MODULES[name] for name in solution.imports}
+    outcome = run_checked(solution.source, tests.function, [tuple(values) for values in tests.inputs], BUILTINS, modules)
+    expected = json.loads(json.dumps(tests.outputs))
+    return len(outcome.results) == len(expected) and all(map(_gives, outcome.results, expected))
+
+
+def _gives(result: str, expected: Any) -> bool:
+    """Whether the repr of a value, or what was raised, is the expected value."""
+    try:
+        value = ast.literal_eval(result)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+    return same(value, expected)
+
+
+def same(value: Any, expected: Any) -> bool:
+    """Equal as Python's `==` has it where both are written as JSON; floats within 1e-9, relative or absolute."""
+    if isinstance(value, float) or isinstance(expected, float):
+        numbers = isinstance(value, int | float) and isinstance(expected, int | float)
+        return numbers and math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    if isinstance(expected, list):
+        return _same_items(value, expected)
+    if isinstance(expected, dict) and isinstance(value, dict):
+        keyed = {key if isinstance(key, str) else json.dumps(key, default=repr): item for key, item in value.items()}
+        return keyed.keys() == expected.keys() and all(same(keyed[key], item) for key, item in expected.items())
+    return bool(value == expected)
+
+
+def _same_items(value: Any, expected: list[Any]) -> bool:
+    if not isinstance(value, list | tuple | set | frozenset) or len(value) != len(expected):
+        return False
+    if isinstance(value, list | tuple):
+        return all(map(same, value, expected))
+    pairs = [(item, one) for item in value for one in expected if same(item, one)]
+    return {repr(item) for item, _ in pairs} == set(map(repr, value)) and {repr(one) for _, one in pairs} == set(map(repr, expected))

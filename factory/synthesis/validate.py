@@ -7,7 +7,8 @@ Three kinds of code reach an interpreter, each behind its own gate:
 - *functions of the standard library* on the allow-list of `factory.synthesis.functions`: pure, real, imported by name.
 - *code a teacher wrote*: one function within a small subset of Python (no import, no attribute beyond named methods of str
   and list, no dunder, no power or shift, no f-string, no class, lambda, decorator or nested function), then run in a
-  process of its own with hard limits on time, memory, processes, files and file size.
+  process of its own with hard limits on time, memory, processes, files and file size. What a *model* submits as a solution
+  runs in the same process, after the wider check of `factory.preference.submitted_code`.
 
 Seed documents are text: code found in them is never executed.
 """
@@ -16,6 +17,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +136,21 @@ class Outcome:
 def run_function(source: str, name: str, inputs: list[tuple[Any, ...]]) -> Outcome:
     """Call a teacher's function on `inputs` (JSON values) in a limited process. Refused code raises `RefusedCodeError` instead."""
     check_function(source, name)
-    job = json.dumps({"source": source, "name": name, "inputs": inputs, "builtins": sorted(BUILTINS), "seconds": SECONDS})
+    return run_checked(source, name, inputs, BUILTINS)
+
+
+def run_checked(
+    source: str,
+    name: str,
+    inputs: Sequence[tuple[Any, ...]],
+    builtins: Collection[str],
+    modules: Mapping[str, Collection[str]] | None = None,
+) -> Outcome:
+    """Call a function of source that was *checked*, with these builtins and these names of modules and no others, in a limited process."""
+    offered = {module: sorted(names) for module, names in (modules or {}).items()}
+    job = json.dumps(
+        {"source": source, "name": name, "inputs": inputs, "builtins": sorted(builtins), "modules": offered, "seconds": SECONDS}
+    )
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(_WORKER)], input=job, capture_output=True, text=True, timeout=3 * SECONDS, check=False
