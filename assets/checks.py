@@ -12,13 +12,15 @@ import dagster as dg
 from factory.errors import SeedmillError
 from factory.experiment import Experiment
 from factory.graph.stage import Stage
-from factory.preference.held_out import held_out_pairs, pairs_by_domain
+from factory.preference.bias import FAIR, unfair
+from factory.preference.held_out import held_out_chats, held_out_pairs, pairs_by_domain
 from factory.store.manifest import Manifest
 from resources.factory import FactoryResource
 
 MOST_PROBABLE = 0.9
 FARTHEST = 0.5
 """Nats a token: beyond it the policy writes little of what its pairs were drawn from."""
+BIASES = ("length_bias_when_equally_right", "self_preference_when_equally_right", "position_bias")
 SHOWN = 10
 
 
@@ -81,13 +83,15 @@ def _holds_pairs(experiment: Experiment, manifest: Manifest) -> Verdict:
 
 def _keeps_questions_out(experiment: Experiment, manifest: Manifest) -> Verdict:
     """Problems of the benchmarks, and trivia that the refusals hold out for evaluation."""
-    folders = [_upstream(experiment, manifest, "benchmarks", "problems")]
+    folder, held_out = experiment.store.outputs(manifest), [_upstream(experiment, manifest, "benchmarks", "problems")]
     if manifest.asset == "refusals":
-        folders.append(experiment.store.outputs(manifest) / "questions")
+        held_out.append(folder / "questions")
     elif any(upstream.asset == "refusals" for upstream in manifest.inputs):
-        folders.append(_upstream(experiment, manifest, "refusals", "questions"))
-    found = held_out_pairs(experiment.store.outputs(manifest) / "pairs", folders)
-    return Verdict(not found, f"{len(found)} pairs about held-out questions", {"held_out": len(found), "ids": found[:SHOWN]})
+        held_out.append(_upstream(experiment, manifest, "refusals", "questions"))
+    found = held_out_pairs(folder / "pairs", held_out) if (folder / "pairs").exists() else []
+    if (folder / "conversations").exists():
+        found += held_out_chats(folder / "conversations", held_out)
+    return Verdict(not found, f"{len(found)} pairs or chats about held-out questions", {"held_out": len(found), "ids": found[:SHOWN]})
 
 
 def _upstream(experiment: Experiment, manifest: Manifest, asset: str, output: str) -> Path:
@@ -103,6 +107,14 @@ def _teaches_what_is_less_probable(_: Experiment, manifest: Manifest) -> Verdict
     share = manifest.metrics["probable_token_chosen"]
     finding = f"the accepted token is also the more probable one in {share:.0%} of the pairs"
     return Verdict(share <= MOST_PROBABLE, finding, {"probable_token_chosen": share})
+
+
+def _is_fair(_: Experiment, manifest: Manifest) -> Verdict:
+    found = list(unfair(manifest.metrics))
+    words = [f"{words} in {r.correct} of {r.n} pairs ({r.low:.0%} to {r.high:.0%}, fair is {FAIR:.0%})" for words, r in found]
+    figures = {name: manifest.metrics[name] for name in BIASES if manifest.metrics[name] is not None}
+    advice = "; the pairs teach that: change the rubric, the judge or the responders"
+    return Verdict(not found, "; ".join(words) + advice if found else "no bias that the pairs could show", figures)
 
 
 def _prefers_what_was_chosen(experiment: Experiment, manifest: Manifest) -> Verdict:
@@ -135,15 +147,22 @@ HAS_PAIRS = Check(
 )
 NO_HELD_OUT = Check(
     "no_held_out_question",
-    "No pair is about a question that is kept for evaluation.",
+    "No pair and no chat is about a question that is kept for evaluation.",
     _keeps_questions_out,
-    lambda stage: "benchmarks" in stage.inputs and (stage.name.endswith("_pairs") or stage.name == "refusals"),
+    lambda stage: "benchmarks" in stage.inputs and (stage.name.endswith("_pairs") or stage.name in {"refusals", "sft_conversations"}),
 )
 LESS_PROBABLE = Check(
     "not_only_probable",
     "Pivotal pairs also prefer tokens that the model finds less probable: otherwise they would only sharpen it.",
     _teaches_what_is_less_probable,
     lambda stage: stage.name == "pivotal_pairs",
+    blocking=False,
+)
+FAIR_JUDGE = Check(
+    "judge_is_fair",
+    "Of equally right answers the judge prefers neither the longer, nor its own, nor the one shown earlier (95 % intervals).",
+    _is_fair,
+    lambda stage: stage.run == "factory.preference.judge:run",
     blocking=False,
 )
 MARGINS = Check(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from assets.builder import Group
-from assets.checks import ACCOUNTED, NOT_EMPTY
+from assets.checks import ACCOUNTED, NO_HELD_OUT, NOT_EMPTY
 from factory import figures
 from factory.store.manifest import Manifest
 
@@ -13,4 +13,4 @@ def pictures(manifest: Manifest, _: Path) -> dict[str, bytes | None]:
     return {"kept and dropped": figures.drops(manifest)}
 
 
-GROUP = Group("synthesis", owner="team:data", checks=(ACCOUNTED, NOT_EMPTY), figures=pictures)
+GROUP = Group("synthesis", owner="team:data", checks=(ACCOUNTED, NOT_EMPTY, NO_HELD_OUT), figures=pictures)

@@ -79,7 +79,7 @@ class Bench:
         folders = {name: session.store.outputs(session.resolve(name)) for name in ("tokenizer", "question_bank", "sft_checkpoint")}
         self.hf = folders["sft_checkpoint"] / "hf"
         self.examiner = Examiner(load(folders["tokenizer"]))
-        self.settings = self.examiner.settings(self.config.temperature, self.config.max_new_tokens)
+        self.settings = self.examiner.settings(self.config.temperature, self.config.max_new_tokens, self.config.top_p)
         self.questions = drawn(folders["question_bank"] / "questions", questions)
         self.prompts = [self.examiner.prompt(question["text"]) for question in self.questions]
 

@@ -17,7 +17,7 @@ from factory.curation.config import DecontaminationConfig, DedupConfig, ExtractC
 from factory.errors import SeedmillError
 from factory.evaluation.config import GateConfig, LongContextConfig, SafetyConfig
 from factory.plan.config import PlanConfig
-from factory.preference.config import JudgeConfig, PivotalSearchConfig, RefusalConfig, RejectionConfig
+from factory.preference.config import JudgeConfig, PivotalSearchConfig, RefusalConfig, RejectionConfig, TriviaSource
 from factory.release.config import ReleaseConfig
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
@@ -79,6 +79,7 @@ class TrainingSection(Section):
 class PreferenceSection(Section):
     """What makes preference pairs and refusals; `rejection` is the control arm of the ablation."""
 
+    trivia: TriviaSource | None = Field(default=None, description="trivia of one's own for the refusals, which then need a language model")
     refusals: RefusalConfig = RefusalConfig()
     pivotal: PivotalSearchConfig = PivotalSearchConfig()
     judge: JudgeConfig = JudgeConfig()
@@ -90,6 +91,7 @@ class EvaluationSection(Section):
 
     problems: int | None = Field(default=None, ge=1, description="take only the first so many benchmark problems; all of them when absent")
     temperature: float = Field(default=1.0, gt=0, le=2, description="the temperature of the sampled run")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="the sampled run draws from the likeliest tokens of so much chance together")
     max_new_tokens: int = Field(default=96, ge=1, description="a completion is cut after so many tokens")
     sampling: SamplingConfig = LocalEngine()
     long_context: LongContextConfig = LongContextConfig()

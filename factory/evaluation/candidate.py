@@ -40,9 +40,16 @@ class Candidate:
         return tuple(self.tokenizer.encode(native_prompt(question))) if kind == "native" else self.examiner.prompt(question)
 
     def ask(
-        self, prompts: Sequence[tuple[int, ...]], *, temperature: float, max_new_tokens: int, seed: int, count: int = 1
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        seed: int,
+        count: int = 1,
+        top_p: float = 1.0,
     ) -> list[list[Reply]]:
         """`count` replies to each prompt; temperature 0 is greedy."""
-        settings = self.examiner.settings(temperature, max_new_tokens)
+        settings = self.examiner.settings(temperature, max_new_tokens, top_p)
         found = self.sampler.sample([SampleRequest(prompt, count) for prompt in prompts], settings, seed)
         return [[Reply(self.examiner.text(c.tokens), len(c.tokens), c.stopped) for c in completions] for completions in found]

@@ -5,7 +5,6 @@ framework of its own, section 3, because they fail strict formats). Success is w
 oracle serves both.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -20,7 +19,7 @@ from factory.evaluation.records import ANSWER, MODES, Mode, Reply, answer_record
 from factory.evaluation.refusal import RULE, verdict
 from factory.evaluation.scores import VERDICTS, Score, grouped, score, three_way
 from factory.preference.oracles import VERSIONS, answer_is_correct
-from factory.preference.trivia_records import base_prompt
+from factory.preference.trivia_records import base_prompt, names_answer
 from factory.records import Record
 
 COLUMNS = ["id", "text", "license", "language", "kind", "family", "answer"]
@@ -79,9 +78,9 @@ class Examination:
         return self._answers(questions, prompts, "greedy", TRIVIA)
 
     def _answers(self, questions: Sequence[Record], prompts: Sequence[tuple[int, ...]], mode: Mode, kind: str) -> list[Record]:
-        temperature = 0.0 if mode == "greedy" else self.config.temperature
-        seed = self.context.seed(f"{kind} {mode}")
-        replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=self.config.max_new_tokens, seed=seed)
+        config, seed = self.config, self.context.seed(f"{kind} {mode}")
+        temperature = 0.0 if mode == "greedy" else config.temperature
+        replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=config.max_new_tokens, seed=seed, top_p=config.top_p)
         return [self._graded(question, reply, mode, kind) for question, (reply,) in zip(questions, replies, strict=True)]
 
     def divergence(self, questions: Sequence[Record], reference: str) -> Score:
@@ -105,11 +104,6 @@ class Examination:
             correct=grade(text, question["answer"]),
             style=style_of(text),
         )
-
-
-def names_answer(text: str, answer: str) -> bool:
-    """Whether a reply to a trivia question holds the answer as whole words; an unanswerable question (no answer) has none."""
-    return bool(answer) and re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", text.casefold()) is not None
 
 
 def trivia_scores(answers: Sequence[Record]) -> Score:

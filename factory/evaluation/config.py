@@ -19,6 +19,8 @@ class EvaluationConfig(Section):
     """Take only the first so many problems; all of them when absent."""
     temperature: float = Field(default=1.0, gt=0, le=2)
     """The temperature of the sampled run."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """The sampled run draws from the likeliest tokens that have this chance together."""
     max_new_tokens: int = Field(default=96, ge=1)
     """A completion is cut after so many tokens."""
     reference: str | None = None
@@ -35,6 +37,7 @@ class MatchedConfig(Section):
     """The SFT model, whose temperature is sought."""
     problems: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, gt=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=96, ge=1)
     probes: int = Field(default=400, ge=1)
     """On so many problems the entropies are measured."""

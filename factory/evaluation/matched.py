@@ -48,7 +48,7 @@ def run(context: Context) -> None:
 
 def entropy(candidate: Candidate, problems: Sequence[Record], temperature: float, config: MatchedConfig, context: Context) -> float:
     """The mean of -log p(answer) over one sampled answer to each problem, in nats, under the distribution it was drawn from."""
-    settings = candidate.examiner.settings(temperature, config.max_new_tokens)
+    settings = candidate.examiner.settings(temperature, config.max_new_tokens, config.top_p)
     requests = [SampleRequest(candidate.prompt(problem["text"], "chat")) for problem in problems]
     drawn = candidate.sampler.sample(requests, settings, context.seed("entropy"))
     return fmean(-sum(answer.log_probs) for (answer,) in drawn)
@@ -67,6 +67,10 @@ def matching(entropy_at: Callable[[float], float], target: float, highest: float
 
 def _answers(context: Context, config: MatchedConfig, problems: Sequence[Record], temperature: float) -> list[Record]:
     section = EvaluationConfig(
-        checkpoint=config.start, temperature=temperature, max_new_tokens=config.max_new_tokens, sampling=config.sampling
+        checkpoint=config.start,
+        temperature=temperature,
+        top_p=config.top_p,
+        max_new_tokens=config.max_new_tokens,
+        sampling=config.sampling,
     )
     return Examination(context, section).answer(problems, "sampled")

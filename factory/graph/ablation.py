@@ -59,6 +59,7 @@ def _matched(name: str, recipe: Recipe) -> Stage:
         checkpoint=name,
         problems=settings.problems,
         temperature=settings.temperature,
+        top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
         sampling=settings.sampling,
     )

@@ -54,6 +54,7 @@ def examination(checkpoint: str, recipe: Recipe, group: str = "evaluation") -> S
         prompt="native" if checkpoint in BASE else "chat",
         problems=settings.problems,
         temperature=settings.temperature,
+        top_p=settings.top_p,
         max_new_tokens=settings.max_new_tokens,
         reference="sft_checkpoint" if checkpoint in ALIGNED else None,
         sampling=settings.sampling,

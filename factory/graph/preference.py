@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel
 
+from factory.errors import SeedmillError
 from factory.graph.stage import Stage
 from factory.preference.config import JudgeConfig
 from factory.recipe import Recipe
@@ -16,14 +17,8 @@ def stages(recipe: Recipe) -> list[Stage]:
     """The preference group."""
     preference = recipe.preference
     return [
-        sampled(
-            "refusals",
-            "Questions around the edge of what the midtrained model knows, with honest refusals beyond it.",
-            "factory.preference.refusals:run",
-            preference.refusals,
-            ("tokenizer", "midtrained_checkpoint", "benchmarks"),
-            code_version=4,
-        ),
+        *_trivia(recipe),
+        _refusals(recipe),
         sampled(
             "pivotal_pairs",
             "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
@@ -37,12 +32,48 @@ def stages(recipe: Recipe) -> list[Stage]:
     ]
 
 
+def _trivia(recipe: Recipe) -> list[Stage]:
+    source = recipe.preference.trivia
+    if source is None:
+        return []
+    return [
+        Stage(
+            name="trivia_questions",
+            group="preference",
+            description=f"Trivia with answers from {source.path}, licence {source.license}.",
+            run="factory.preference.trivia_bank:run",
+            section=source,
+            kinds=("s3" if source.path.startswith("s3://") else "file", "parquet"),
+            seeded=False,
+            observe="factory.preference.trivia_bank:observe",
+            places=frozenset({"path"}),
+        )
+    ]
+
+
+def _refusals(recipe: Recipe) -> Stage:
+    section, own = recipe.preference.refusals, ("trivia_questions",) if recipe.preference.trivia else ()
+    if "teacher" not in section.model_fields_set:
+        section = section.model_copy(update={"teacher": recipe.synthesis.teacher.identity()})
+    if own and section.teacher.kind == "procedural":
+        raise SeedmillError("preference.trivia needs a language model that words refusals and bogus variants: set synthesis.teacher")
+    stage = sampled(
+        "refusals",
+        "Questions around the edge of what the midtrained model knows, with honest refusals beyond it.",
+        "factory.preference.refusals:run",
+        section,
+        ("tokenizer", "midtrained_checkpoint", "question_bank", "benchmarks", *own),
+        code_version=5,
+    )
+    return replace(stage, runtime={"teacher": recipe.synthesis.teacher.runtime()})
+
+
 def judged(name: str, answers: str, recipe: Recipe, section: JudgeConfig, group: str = "preference") -> Stage:
     """Judged pairs; the checkpoints that answer are the section's responders."""
     judge = "the rubric judge (a program)" if section.teacher.kind == "procedural" else section.teacher.model
     models = sorted({responder.checkpoint for responder in section.responders} - {"program", "teacher"})
     inputs = ("tokenizer", *models, "question_bank", "refusals", "benchmarks")
-    stage = sampled(name, f"{answers}, ranked by {judge}.", "factory.preference.judge:run", section, inputs, group, code_version=2)
+    stage = sampled(name, f"{answers}, ranked by {judge}.", "factory.preference.judge:run", section, inputs, group, code_version=3)
     return replace(stage, runtime={"teacher": recipe.synthesis.teacher.runtime()})
 
 

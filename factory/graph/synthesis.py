@@ -39,6 +39,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             run="factory.synthesis.conversations:run",
             section=synthesis.sft_conversations,
             inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks"),
+            code_version=2,
             kinds=("python", "parquet"),
             runtime=teacher,
         ),

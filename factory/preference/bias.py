@@ -5,8 +5,13 @@ places. Where a judge's figures are far from what is fair here, its pairs teach 
 """
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from factory.evaluation.statistics import Share, share
+
+FAIR = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,23 @@ def summary(report: Report) -> dict[str, Any]:
         "oracle_agreement": _rate(report.oracle, "unequal"),
         "win_rate": {name: _share(report.chosen[name], report.chosen[name] + report.rejected[name]) for name in sorted(report.shown)},
     }
+
+
+def unfair(figures: Mapping[str, Any]) -> Iterator[tuple[str, Share]]:
+    """The biases in a summary whose 95 % interval excludes what is fair, each in words with its counts.
+
+    Length and self-preference count where both answers are equally right: elsewhere the better one may well be the longer.
+    """
+    longer, own = (figures[name] for name in ("longer", "own"))
+    found = {
+        "the longer of two equally right answers is chosen": (longer.get("equally_right_chosen", 0), longer.get("equally_right_pairs", 0)),
+        "the judge's own of two equally right answers is chosen": (own.get("equally_right_chosen", 0), own.get("equally_right_pairs", 0)),
+        "the answer shown earlier is chosen": (figures["earlier_chosen"], figures["compared"]),
+    }
+    for words, (chosen, pairs) in found.items():
+        rate = share(chosen, pairs)
+        if not rate.low <= FAIR <= rate.high:
+            yield words, rate
 
 
 def _rate(counts: Counter[str], *kinds: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from factory.curation.config import SourceConfig
 from factory.preference.domains import DOMAINS
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
@@ -31,6 +32,7 @@ class QuestionWindow(SamplingSection):
     lowest_success: float = Field(default=0.2, ge=0, le=1, description="questions below this success rate are dropped")
     highest_success: float = Field(default=0.8, ge=0, le=1, description="questions above this success rate are dropped")
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature of all rollouts")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="draw from the likeliest tokens that have this chance together")
 
     @model_validator(mode="after")
     def _window_is_open(self) -> Self:
@@ -102,6 +104,7 @@ class Responder(Section):
     )
     teacher: TeacherIdentity | None = Field(default=None, description="the language model at the teacher's endpoint that answers")
     temperature: float = Field(default=1.0, ge=0, description="sampling temperature; 0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="a checkpoint draws from the likeliest tokens that have this chance together")
     answers: int = Field(default=2, ge=1, description="answers to each question")
 
     @model_validator(mode="after")
@@ -126,10 +129,19 @@ def _responders() -> tuple[Responder, ...]:
 class JudgeConfig(SamplingSection):
     """Judge-guided pairs of whole answers (paper, section 4.2 and appendix A.2)."""
 
-    questions: int = Field(default=200, ge=1, description="questions taken from the bank")
+    questions: int = Field(default=300, ge=1, description="questions taken from the bank")
     responders: tuple[Responder, ...] = Field(default_factory=_responders, min_length=1, description="who answers each question")
     accuracy_share: float = Field(
-        default=2 / 3, ge=0, le=1, description="share of questions whose pair is chosen by accuracy; the rest by overall score"
+        default=2 / 3, ge=0, le=1, description="share of judged pairs that are chosen by accuracy; the rest by overall score"
+    )
+    unknown_share: float | None = Field(
+        default=0.1, ge=0, lt=1, description="most of the round's pairs on what is unknown or unsafe (paper: 0.052); null: no limit"
+    )
+    safety_share: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="share of these on safety: harmful requests declined, harmless ones answered; the rest are refusals",
     )
     teacher: TeacherIdentity = Field(
         default=TeacherIdentity(),
@@ -146,8 +158,25 @@ class JudgeConfig(SamplingSection):
         return tuple(model for model in asked if model is not None and model.kind == "openai")
 
 
+class TriviaSource(SourceConfig):
+    """Trivia of one's own: JSONL or Parquet rows with a question and its answer."""
+
+    kind: Literal["folder"] = Field(default="folder", description="a folder or prefix of files")  # type: ignore[assignment]
+    include: tuple[str, ...] = Field(default=("*.jsonl*", "*.parquet"), min_length=1, description="globs of relative paths to read")
+    license: str = Field(default="unknown", min_length=1, description="SPDX licence of the questions")
+    text_field: str = Field(default="question", min_length=1, description="the question's field")
+    answer_field: str = Field(default="answer", min_length=1, description="the answer's field")
+
+
 class RefusalConfig(SamplingSection):
     """Refusal data (paper, section 4.4 and appendix A.1)."""
+
+    teacher: TeacherIdentity = Field(
+        default=TeacherIdentity(), description="who words replies, refusals and bogus variants; that of synthesis where none is named"
+    )
+    teacher_temperature: float = Field(default=0.7, ge=0, le=2, description="temperature of a language model's pieces")
+    max_teacher_tokens: int = Field(default=256, ge=16, description="longest piece asked of a language model, in tokens")
+    least_quality: int = Field(default=4, ge=1, le=5, description="bogus variants that a language model grades lower (1 to 5) are dropped")
 
     max_new_tokens: int = Field(default=32, ge=1, description="longest answer to a trivia question, in tokens")
     questions: int = Field(default=160, ge=4, description="trivia questions that the model is asked, half of them without an answer")

@@ -124,7 +124,7 @@ class Searcher:
         self.context, self.config = context, config
         self.examiner = Examiner(load(context.inputs["tokenizer"].path))
         self.sampler = open_sampler(context, "sft_checkpoint", config.sampling)
-        self.settings = self.examiner.settings(config.temperature, config.max_new_tokens)
+        self.settings = self.examiner.settings(config.temperature, config.max_new_tokens, config.top_p)
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:

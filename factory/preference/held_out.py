@@ -1,4 +1,4 @@
-"""Is any preference pair about a question that is kept for evaluation? Asked of what was written, whatever the stages promised."""
+"""Is any preference pair or chat about a question that is kept for evaluation? Asked of what was written, whatever stages promised."""
 
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
@@ -19,18 +19,33 @@ def pairs_by_domain(pairs: Path) -> dict[str, int]:
 
 def held_out_pairs(pairs: Path, questions: Iterable[Path]) -> list[str]:
     """The ids of the pairs about one of the questions (folders of PROBLEM records), by id or by text; sorted."""
-    held_out = {key for folder in questions for row in _rows(folder, ["id", "text"]) for key in (row["id"], _plain(row["text"]))}
+    held_out = _held_out(questions)
     return sorted(row["id"] for row in _rows(pairs, ["id", "question", "text"]) if held_out.intersection(_keys(row)))
+
+
+def held_out_chats(conversations: Path, questions: Iterable[Path]) -> list[str]:
+    """The ids of the chats (a folder of CONVERSATION records) in which a user puts one of the questions; sorted."""
+    held_out = _held_out(questions)
+    return sorted(
+        row["id"]
+        for row in _rows(conversations, ["id", "messages"])
+        if any(message["role"] == "user" and plain(message["content"]) in held_out for message in row["messages"])
+    )
+
+
+def plain(text: str) -> str:
+    """Text without case and with single spaces: the form in which questions are compared."""
+    return " ".join(text.casefold().split())
+
+
+def _held_out(questions: Iterable[Path]) -> set[str]:
+    return {key for folder in questions for row in _rows(folder, ["id", "text"]) for key in (row["id"], plain(row["text"]))}
 
 
 def _keys(pair: Record) -> Iterator[str]:
     """A pair's text begins with its question, and a question may have several lines."""
     yield pair["question"]
-    yield from map(_plain, accumulate(pair["text"].split("\n"), lambda before, line: f"{before}\n{line}"))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    yield from map(plain, accumulate(pair["text"].split("\n"), lambda before, line: f"{before}\n{line}"))
 
 
 def _rows(folder: Path, columns: list[str]) -> Iterator[Record]:

@@ -7,20 +7,24 @@ them.
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from factory.context import Context
+from factory.preference import domains
 from factory.preference.bias import Report, Side, summary
 from factory.preference.config import JudgeConfig
+from factory.preference.mixture import Chosen, beside, criteria, mixed
 from factory.preference.oracles import VERSIONS, answer_is_correct
 from factory.preference.questions import Examiner, draw_questions, fitting
 from factory.preference.records import preference_pair
 from factory.preference.responders import Answer, Panel
 from factory.preference.rubric import Case, Criterion, Judge, Judgement, RubricProgram
+from factory.preference.safety import safety_pairs
 from factory.preference.teacher_judge import TeacherJudge
 from factory.records import Record
-from factory.schemas import PAIR
+from factory.schemas import PAIR, PROBLEM
 from factory.synthesis.teacher import open_teacher
 from factory.tokens.tokenizer import load
 
@@ -47,19 +51,39 @@ class Compared:
 
 
 def run(context: Context) -> None:
-    """Write `pairs` (whole answers, then the refusal pairs) and the report `judge.json`."""
+    """Write `pairs` (judged whole answers, then those on what is unknown or unsafe), their `requests`, and the report `judge.json`."""
     config = context.section(JudgeConfig)
     examiner = Examiner(load(context.inputs["tokenizer"].path))
     bench = JudgesBench(context, config, examiner, open_judge(context, config))
     questions = fitting(context, draw_questions(context, config.questions), examiner, config.max_new_tokens)
-    pairs = list(bench.pairs(questions))
-    refusals = list(context.inputs["refusals"].records("pairs"))
-    context.keep(len(refusals))
-    context.made("pairs", len(pairs))
-    context.write_records("pairs", [*pairs, *refusals], PAIR)
-    report = {**summary(bench.report), "pairs": len(pairs), "decode_tokens": bench.panel.decode_tokens}
+    confirmed = list(bench.pairs(questions))
+    chosen = mixed(confirmed, config.accuracy_share)
+    _count(context, len(chosen), len(confirmed) - len(chosen), "beyond the share of its criterion")
+    requests, others = unknown_and_unsafe(context, config, examiner, len(chosen))
+    context.made("pairs", len(chosen))
+    context.write_records("pairs", [*(pair for _, pair in chosen), *others], PAIR)
+    context.write_records("requests", requests, PROBLEM)
+    mixture = Counter([criterion for criterion, _ in chosen] + [domains.REFUSAL for _ in others])
+    report = {**summary(bench.report), "pairs": len(chosen), "mixture": dict(mixture), "decode_tokens": bench.panel.decode_tokens}
     context.metrics.update(report, oracles=VERSIONS)
     context.write_json("judge.json", report)
+
+
+def unknown_and_unsafe(context: Context, config: JudgeConfig, examiner: Examiner, judged: int) -> tuple[list[Record], list[Record]]:
+    """The requests of safety pairs, and the pairs of the domain `unknown + safety` that go beside so many judged ones."""
+    lots = context.random("unknown")
+    refusals = list(context.inputs["refusals"].records("pairs"))
+    kept, safe = beside(judged, len(refusals), config.unknown_share, config.safety_share)
+    _count(context, kept, len(refusals) - kept, "beyond the share of the unknown")
+    drawn = [refusals[place] for place in sorted(lots.sample(range(len(refusals)), kept))]
+    safety = list(safety_pairs(safe, examiner, lots))
+    return [request for request, _ in safety], [*drawn, *(pair for _, pair in safety)]
+
+
+def _count(context: Context, kept: int, dropped: int, reason: str) -> None:
+    context.keep(kept)
+    if dropped:
+        context.drop(reason, dropped)
 
 
 def open_judge(context: Context, config: JudgeConfig) -> Judge:
@@ -77,9 +101,10 @@ class JudgesBench:
         self.panel = Panel(context, config, examiner)
         self._context, self._config, self._examiner, self._judge = context, config, examiner, judge
         self._lots = context.random("judging")
+        self._chosen: Counter[Criterion] = Counter()
 
-    def pairs(self, questions: Sequence[Record]) -> Iterator[Record]:
-        """The pair records of all questions, round by round."""
+    def pairs(self, questions: Sequence[Record]) -> Iterator[Chosen]:
+        """The pair records of all questions with what they were chosen by, round by round."""
         size = self._config.round_questions
         for start in range(0, len(questions), size):
             group = questions[start : start + size]
@@ -94,19 +119,26 @@ class JudgesBench:
         for case, answers, judgement in zip(cases, panel, self._judge.judge_all(cases), strict=True):
             self.report.questions += 1
             self.report.shown.update(answer.responder for answer in answers)
-            criterion = "accuracy" if self._lots.random() < self._config.accuracy_share else "overall"
-            choice = None if judgement is None else choose(judgement, criterion, self._config.margin, self._lots)
+            choice = None if judgement is None else self._choice(judgement)
             if judgement is None:
                 self._malformed()
             elif choice is None:
                 self.report.ties += 1
                 self._context.drop("tie")
             else:
+                self._chosen[choice.criterion] += 1
                 self.report.compare(earlier=choice.chosen < choice.rejected)
                 found.append(Compared(case, answers, judgement, choice))
         return found
 
-    def _confirmed(self, compared: Sequence[Compared]) -> Iterator[Record]:
+    def _choice(self, judgement: Judgement) -> Choice | None:
+        """A pair by the criterion that has too few pairs so far, else by the other: by accuracy, good models tie most of the time."""
+        for criterion in criteria(self._chosen, self._config.accuracy_share):
+            if choice := choose(judgement, criterion, self._config.margin, self._lots):
+                return choice
+        return None
+
+    def _confirmed(self, compared: Sequence[Compared]) -> Iterator[Chosen]:
         """The records of the pairs that the reverse order confirms."""
         reverse = self._judge.judge_all([Case(one.case.question, one.case.answers[::-1]) for one in compared])
         for one, judgement in zip(compared, reverse, strict=True):
@@ -115,9 +147,8 @@ class JudgesBench:
             elif not confirms(judgement, one.choice):
                 self._context.drop("order of answers decided")
             else:
-                self._context.keep()
                 self.report.confirm(one.choice.criterion, *(_side(one, place) for place in (one.choice.chosen, one.choice.rejected)))
-                yield self._record(one)
+                yield one.choice.criterion, self._record(one)
 
     def _malformed(self) -> None:
         self.report.malformed += 1

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from factory.context import Context
 from factory.errors import SeedmillError
+from factory.preference.held_out import plain
 from factory.preference.oracles import answer_is_correct
 from factory.preference.tree import Grade
 from factory.records import Record
@@ -44,7 +45,7 @@ def _training_side(context: Context) -> Iterator[Record]:
 
 
 def _keys(question: Record) -> tuple[str, str]:
-    return question["id"], " ".join(question["text"].casefold().split())
+    return question["id"], plain(question["text"])
 
 
 def _lot(seed: int, identifier: str) -> bytes:
@@ -57,10 +58,11 @@ class Examiner:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
 
-    def settings(self, temperature: float, max_new_tokens: int) -> SamplingSettings:
+    def settings(self, temperature: float, max_new_tokens: int, top_p: float = 1.0) -> SamplingSettings:
         """Sampling until the turn or the document ends; ids that no text can produce are never drawn."""
         return SamplingSettings(
             temperature=temperature,
+            top_p=top_p,
             max_new_tokens=max_new_tokens,
             stop=self.stop,
             forbidden=tuple(sorted({self.tokenizer.pad, *self.tokenizer.unused})),

@@ -18,12 +18,15 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.preference import domains
 from factory.preference.config import RefusalConfig
+from factory.preference.held_out import plain
 from factory.preference.models import open_sampler
 from factory.preference.oracles import VERSIONS, answer_is_correct, final_answer
 from factory.preference.questions import Examiner
 from factory.preference.records import preference_pair
 from factory.preference.rounds import Rounds
-from factory.preference.trivia import ANSWERS, BOGUS_REFUSALS, REFUSALS, SHOWN, Trivia, about_name, draw_trivia
+from factory.preference.taught_refusals import taught
+from factory.preference.trivia import SHOWN, Trivia, about_name, draw_trivia, worded
+from factory.preference.trivia_bank import draw_from_bank
 from factory.preference.trivia_records import (
     EXAMPLE,
     HELD_OUT,
@@ -76,16 +79,13 @@ def run(context: Context) -> None:
     """
     config = context.section(RefusalConfig)
     lots = context.random("trivia")
-    held_out = config.held_out // 2
-    trivia = draw_trivia(config.questions // 2 + held_out, lots)
-    _check_disjoint(context, trivia)
+    held_out, trivia, examples = material(context, config, lots)
     examiner = Examiner(load(context.inputs["tokenizer"].path))
-    examples = [about_name(name, "") for name in SHOWN]
-    asked = ask(context, config, examiner, trivia[held_out:], [(one.question, one.answer) for one in examples])
+    asked = ask(context, config, examiner, trivia, [(one.question, one.answer) for one in examples])
     conversations = [_conversation(*turn) for one in asked for turn in lessons(one, config.usually, lots)]
     pairs = [pair for one in asked for pair in _pairs(one, config.pair_tokens, examiner, lots)]
-    questions = [record for one in trivia[:held_out] for record in question_records(one, HELD_OUT, CREATED_BY)]
-    trained = [record for one in trivia[held_out:] for record in question_records(one, TRAINING, CREATED_BY)]
+    questions = [record for one in held_out for record in question_records(one, HELD_OUT, CREATED_BY)]
+    trained = [record for one in trivia for record in question_records(one, TRAINING, CREATED_BY)]
     shown = [question_record(one.question, one.answer, EXAMPLE, KNOWLEDGE, CREATED_BY) for one in examples]
     context.write_records("conversations", conversations, CONVERSATION)
     context.write_records("pairs", pairs, PAIR)
@@ -94,6 +94,33 @@ def run(context: Context) -> None:
     context.write_records("examples", shown, PROBLEM)
     context.made("questions", len(questions) + len(trained))
     _report(context, asked, conversations, pairs)
+
+
+def material(context: Context, config: RefusalConfig, lots: random.Random) -> tuple[list[Trivia], list[Trivia], list[Trivia]]:
+    """The questions held out, those to be asked, and the examples: from the recipe's trivia or our own, in the teacher's words or ours."""
+    held_out = config.held_out // 2
+    number = config.questions // 2 + held_out
+    if "trivia_questions" in context.inputs:
+        trivia, examples = draw_from_bank(context, number, lots)
+    else:
+        trivia, examples = draw_trivia(number, lots), [about_name(name, "") for name in SHOWN]
+        _check_disjoint(context, trivia)
+    apart, asked = _unseen(context, trivia[:held_out]), trivia[held_out:]
+    if config.teacher.kind != "procedural":
+        told = taught(context, config, [*apart, *asked])
+        apart, asked = ([one for one in part if one is not None] for part in (told[: len(apart)], told[len(apart) :]))
+    if not apart or not asked:
+        raise SeedmillError(f"refusals: no trivia is left (dropped: {context.counts.dropped}); raise `questions` and `held_out`")
+    return apart, asked, examples
+
+
+def _unseen(context: Context, held_out: Sequence[Trivia]) -> list[Trivia]:
+    """Without those that the question bank has too: pretraining and fine-tuning learn from it."""
+    mine = {plain(one.question) for one in held_out}
+    seen = {text for row in context.inputs["question_bank"].records("questions", columns=["text"]) if (text := plain(row["text"])) in mine}
+    if seen:
+        context.drop("held out but in the question bank", len(seen))
+    return [one for one in held_out if plain(one.question) not in seen]
 
 
 def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:
@@ -130,22 +157,23 @@ def lessons(asked: Asked, usually: float, lots: random.Random) -> Iterator[tuple
     """What fine-tuning shows: (question, reply, reason). The bogus variant is refused whatever the model knows."""
     one = asked.trivia
     if asked.success >= usually:
-        yield one.question, lots.choice(ANSWERS).format(answer=one.answer), "usually correct"
+        yield one.question, one.reply(lots), "usually correct"
     elif one.knowledge and asked.success <= 1 - usually + 1e-9:
-        yield one.question, lots.choice(REFUSALS), "usually wrong"
-    yield one.bogus, lots.choice(BOGUS_REFUSALS).format(subject=one.subject), "bogus"
+        yield one.question, one.refusal(lots), "usually wrong"
+    if one.bogus:
+        yield one.bogus, one.bogus_refusal(lots), "bogus"
 
 
 def preferences(asked: Asked, lots: random.Random) -> Iterator[Preference]:
     """What preference training shows. Both of the first two may hold for a question that is sometimes answered."""
-    one, refusal = asked.trivia, lots.choice(REFUSALS)
+    one = asked.trivia
+    refusal = one.refusal(lots)
     if asked.right:
-        yield Preference(one.question, lots.choice(ANSWERS).format(answer=one.answer), refusal, "sometimes correct")
+        yield Preference(one.question, one.reply(lots), refusal, "sometimes correct")
     if one.knowledge and (guess := _usual(asked.wrong)):
-        yield Preference(one.question, refusal, lots.choice(ANSWERS).format(answer=guess), "sometimes wrong")
-    if guess := _usual(asked.invented):
-        told = lots.choice(BOGUS_REFUSALS).format(subject=one.subject)
-        yield Preference(one.bogus, told, lots.choice(ANSWERS).format(answer=guess), "bogus")
+        yield Preference(one.question, refusal, worded(guess, lots), "sometimes wrong")
+    if one.bogus and (guess := _usual(asked.invented)):
+        yield Preference(one.bogus, one.bogus_refusal(lots), worded(guess, lots), "bogus")
 
 
 def _usual(guesses: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ def _pairs(
     context: Context, config: RejectionConfig, examiner: Examiner, rounds: Rounds, questions: Sequence[Record], budget: int
 ) -> Iterator[Record]:
     """The pairs of the questions that the budget reaches, round by round; the last round may pass it by less than its own cost."""
-    settings = examiner.settings(config.temperature, config.max_new_tokens)
+    settings = examiner.settings(config.temperature, config.max_new_tokens, config.top_p)
     for start in range(0, len(questions), config.round_questions):
         if rounds.usage.decode_tokens >= budget:
             context.drop("beyond the budget", len(questions) - start)

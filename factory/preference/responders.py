@@ -72,7 +72,7 @@ class Panel:
         return self._sampled(self._rounds[number], responder, questions) if number in self._rounds else self._written(responder, questions)
 
     def _sampled(self, rounds: Rounds, responder: Responder, questions: Sequence[Record]) -> list[list[Tokens]]:
-        settings = self._examiner.settings(responder.temperature, self._config.max_new_tokens)
+        settings = self._examiner.settings(responder.temperature, self._config.max_new_tokens, responder.top_p)
         requests = [SampleRequest(self._examiner.prompt(question["text"]), responder.answers) for question in questions]
         return [[completion.tokens for completion in drawn] for drawn in rounds.draw(requests, settings)]
 

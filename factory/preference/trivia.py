@@ -47,11 +47,21 @@ BOGUS_REFUSALS = (
 
 
 @dataclass(frozen=True)
-class Trivia:
-    """A question with its answer, and its bogus variant with what does not exist in it.
+class Told:
+    """What a teacher wrote: a reply with the answer, a refusal of the question, and one of its bogus variant."""
 
-    `knowledge` says whether a wrong answer shows a gap of knowledge, for which refusing is the remedy. To misread a list shows
-    none: a model that learnt to refuse there would only solve less.
+    answer: str
+    refusal: str
+    bogus_refusal: str
+
+
+@dataclass(frozen=True)
+class Trivia:
+    """A question with its answer, and its bogus variant (perhaps empty) with what does not exist in it.
+
+    Replies are `told` by a teacher, or drawn from wordings here. `knowledge` says whether a wrong answer shows a gap of
+    knowledge, for which refusing is the remedy. To misread a list shows none: a model that learnt to refuse there would only
+    solve less.
     """
 
     question: str
@@ -59,6 +69,24 @@ class Trivia:
     bogus: str
     subject: str
     knowledge: bool
+    told: Told | None = None
+
+    def reply(self, lots: random.Random) -> str:
+        """A reply with the right answer."""
+        return self.told.answer if self.told else worded(self.answer, lots)
+
+    def refusal(self, lots: random.Random) -> str:
+        """A reply that says that the answer is not known."""
+        return self.told.refusal if self.told else lots.choice(REFUSALS)
+
+    def bogus_refusal(self, lots: random.Random) -> str:
+        """A reply to the bogus variant."""
+        return self.told.bogus_refusal if self.told else lots.choice(BOGUS_REFUSALS).format(subject=self.subject)
+
+
+def worded(answer: str, lots: random.Random) -> str:
+    """A reply that states an answer, right or wrong."""
+    return lots.choice(ANSWERS).format(answer=answer)
 
 
 def draw_trivia(number: int, lots: random.Random) -> list[Trivia]:

@@ -1,5 +1,6 @@
 """Trivia as records, and the way in which a base model is asked: what is asked here in training, evaluation asks again."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from factory.preference.trivia import Trivia
@@ -49,3 +50,8 @@ def question_record(text: str, answer: str, place: str, kind: str, created_by: s
         steps=[],
         solution="",
     )
+
+
+def names_answer(text: str, answer: str) -> bool:
+    """Whether a text holds an answer as whole words, whatever its case; no text holds none."""
+    return bool(answer) and re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", text.casefold()) is not None

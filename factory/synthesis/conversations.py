@@ -1,7 +1,7 @@
 """The supervised fine-tuning set: problems in three styles, code for instructions, best answers, honest refusals, identity, safety.
 
 Section 4 of the paper: ChatML only; domains mathematics, coding, reasoning, conversation, identity and safety. No question of
-a benchmark gets in, from whichever input it comes.
+a benchmark and no held-out trivia get in, from whichever input they come.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from random import Random
 
 from factory.context import Context
 from factory.errors import SeedmillError
+from factory.preference.held_out import plain
 from factory.records import Record, derive, new_record
 from factory.schemas import CONVERSATION
 from factory.synthesis.best_of import best_answers
@@ -28,22 +29,18 @@ DOMAINS = {"story": "math", "code": "coding", "list": "reasoning", "organic": "r
 def run(context: Context) -> None:
     """Write `conversations` (CONVERSATION), grouped by where they come from; training shuffles."""
     section = context.section(ConversationConfig)
-    banned = {squeezed(row["text"]) for row in context.inputs["benchmarks"].records("problems", columns=["text"])}
+    held_out = (("benchmarks", "problems"), ("refusals", "questions"))
+    banned = {plain(row["text"]) for asset, output in held_out for row in context.inputs[asset].records(output, columns=["text"])}
     rows = _clean(context, _conversations(context, section), banned)
     context.write_records("conversations", rows, CONVERSATION)
 
 
-def squeezed(text: str) -> str:
-    """Text with single spaces: the form in which questions are compared."""
-    return " ".join(text.split())
-
-
 def _clean(context: Context, rows: Iterable[Record], banned: set[str]) -> Iterator[Record]:
-    """Conversations in which no user puts a benchmark's question; counts by domain and by language."""
+    """Conversations in which no user puts a question that is held out; counts by domain and by language."""
     languages: Counter[str] = Counter()
     for row in rows:
-        if any(message["role"] == "user" and squeezed(message["content"]) in banned for message in row["messages"]):
-            context.drop("benchmark")
+        if any(message["role"] == "user" and plain(message["content"]) in banned for message in row["messages"]):
+            context.drop("held out")
             continue
         context.keep()
         context.made(row["domain"])

@@ -1,16 +1,22 @@
 import json
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
-from assets.checks import ACCOUNTED, HAS_PAIRS, LESS_PROBABLE, MARGINS, NEAR, NO_HELD_OUT, NOT_EMPTY, PROMOTED, Check
+from assets.checks import ACCOUNTED, FAIR_JUDGE, HAS_PAIRS, LESS_PROBABLE, MARGINS, NEAR, NO_HELD_OUT, NOT_EMPTY, PROMOTED, Check
 from factory.context import Context
+from factory.graph import build
+from factory.preference.bias import Report, summary
 from factory.preference.records import preference_pair
+from factory.recipe import load
 from factory.records import Record, new_record
-from factory.schemas import PAIR, PROBLEM
+from factory.schemas import CONVERSATION, PAIR, PROBLEM
 from factory.spec import Counts, JobSpec, Output
 
+SCHEMAS = {"pairs": PAIR, "conversations": CONVERSATION}
 KEY = dg.AssetKey(["smoke", "thing"])
 
 
@@ -59,7 +65,7 @@ def pair(question: Record) -> Record:
 def written(folder, **sets):
     context = Context.of(JobSpec(key="k", asset=folder.name, run="", section={}, seed=0, inputs={}, folder=str(folder)))
     for name, rows in sets.items():
-        context.write_records(name, rows, PAIR if name == "pairs" else PROBLEM)
+        context.write_records(name, rows, SCHEMAS.get(name, PROBLEM))
     return context.out
 
 
@@ -124,3 +130,70 @@ def test_a_failed_gate_is_a_warning_that_names_the_broken_rules_and_keeps_all_va
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert result.description == "greedy_accuracy is 0.125, not at least 0.2"
     assert result.metadata["unsafe_compliance"].value == 0.1
+
+
+def biased(**counts: tuple[int, int]) -> dict[str, object]:
+    """The metrics of judged pairs: (chosen, pairs) of each bias."""
+    report = Report("me")
+    for name, (chosen, pairs) in counts.items():
+        if name == "position":
+            report.earlier_chosen, report.compared = chosen, pairs
+        else:
+            vars(report)[name] = Counter(equally_right_chosen=chosen, equally_right_pairs=pairs, unequal_chosen=50, unequal_pairs=50)
+    return summary(report)
+
+
+@pytest.mark.parametrize(
+    ("counts", "passed"),
+    [
+        ({}, True),
+        ({"longer": (10, 19), "own": (4, 9), "position": (60, 130)}, True),
+        ({"longer": (3, 3)}, True),
+        ({"longer": (19, 19)}, False),
+        ({"longer": (0, 19)}, False),
+        ({"own": (28, 30)}, False),
+        ({"position": (90, 130)}, False),
+    ],
+)
+def test_a_judge_whose_interval_excludes_what_is_fair_is_a_warning(counts, passed):
+    result = judge(FAIR_JUDGE, metrics=biased(**counts))
+    assert (result.passed, result.severity) == (passed, dg.AssetCheckSeverity.WARN)
+
+
+def test_the_warning_names_the_bias_its_counts_and_the_remedy():
+    result = judge(FAIR_JUDGE, metrics=biased(longer=(19, 19), position=(90, 130)))
+    assert "the longer of two equally right answers is chosen in 19 of 19 pairs (83% to 100%, fair is 50%)" in result.description
+    assert "the answer shown earlier is chosen in 90 of 130 pairs" in result.description
+    assert "change the rubric" in result.description
+    assert result.metadata["length_bias_when_equally_right"].value == 1.0
+
+
+def chat(question: str) -> Record:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "Of the benchmark, in two lines?"}]
+    return new_record(source="s", locator=question, text=question, kind="conversation", created_by="t@1", domain="math", messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held_out"),
+    [("An ordinary question?", 0), ("of the  BENCHMARK,\nin two lines?", 1), ("trivia HELD out?", 1)],
+)
+def test_a_chat_in_which_a_held_out_question_is_put_is_found(tmp_path, asked, held_out):
+    folders = {
+        "sft_conversations": written(tmp_path / "sft_conversations", conversations=[chat(asked), chat("Another?")]),
+        "benchmarks": written(tmp_path / "benchmarks", problems=[problem("Of the benchmark, in two lines?")]),
+        "refusals": written(tmp_path / "refusals", questions=[problem("Trivia held out?")]),
+    }
+    inputs = [SimpleNamespace(asset=name, version="v") for name in ("benchmarks", "refusals")]
+    manifest = SimpleNamespace(asset="sft_conversations", inputs=inputs)
+    store = SimpleNamespace(manifest=lambda asset, _: SimpleNamespace(asset=asset), outputs=lambda manifest, *_: folders[manifest.asset])
+    result = NO_HELD_OUT.result(KEY, SimpleNamespace(store=store), manifest)
+    assert (result.passed, result.severity) == (held_out == 0, dg.AssetCheckSeverity.ERROR)
+    assert result.metadata["held_out"].value == held_out
+
+
+def test_the_held_out_check_looks_at_all_that_post_training_learns_from():
+    stages = build(load(Path("recipes/smoke.yaml")))
+    checked = {stage.name for stage in stages.values() if NO_HELD_OUT.applies(stage)}
+    assert checked == {"refusals", "sft_conversations", "pivotal_pairs", "judged_pairs", "judge_only_pairs", "rejection_pairs"}
+    judged = {stage.name for stage in stages.values() if FAIR_JUDGE.applies(stage)}
+    assert judged == {"judged_pairs", "judge_only_pairs"}

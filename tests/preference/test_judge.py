@@ -1,5 +1,6 @@
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from stage_bench import Bench, ScriptedModel, digests, question, rows
 
-from factory.preference import judge, responders
+from factory.evaluation.refusal import is_refusal
+from factory.evaluation.safety_prompts import REQUESTS
+from factory.preference import judge, responders, safety
 from factory.preference.bias import Report, Side, summary
 from factory.preference.judge import Choice, choose, confirms
+from factory.preference.mixture import beside, criteria, mixed
+from factory.preference.records import preference_pair
 from factory.preference.rubric import Case, Judgement, RubricProgram
+from factory.records import Record
+from factory.synthesis.persona import ACTS, FRAMES, HARMLESS
 from factory.synthesis.problems.problem import Problem, Step, problem_record, write_solution
 
 PROBLEM = Problem(
@@ -185,3 +192,108 @@ def test_the_problem_s_own_solution_can_take_part_and_sampling_is_not_repeated(b
     second = bench.context("judged_pairs", INPUTS, attempt="2", previous=["1"], **section)
     judge.run(second)
     assert digests(second) == digests(first)
+
+
+def drawn(accuracy: int, overall: int) -> list[tuple[str, Record]]:
+    """So many pairs of either criterion, mingled."""
+    found = [(name, {"id": f"{name}{number}"}) for name, n in (("accuracy", accuracy), ("overall", overall)) for number in range(n)]
+    return random.Random(1).sample(found, len(found))
+
+
+@pytest.mark.parametrize(
+    ("found", "share", "kept"),
+    [
+        ((77, 59), 2 / 3, (77, 40)),
+        ((90, 20), 2 / 3, (43, 20)),
+        ((60, 30), 2 / 3, (60, 30)),
+        ((0, 9), 2 / 3, (0, 1)),
+        ((9, 0), 2 / 3, (3, 0)),
+        ((0, 0), 2 / 3, (0, 0)),
+        ((9, 0), 1.0, (9, 0)),
+        ((0, 9), 0.0, (0, 9)),
+    ],
+)
+def test_pairs_beyond_their_criterion_s_share_are_cut(found: tuple[int, int], share: float, kept: tuple[int, int]) -> None:
+    pairs = drawn(*found)
+    left = mixed(pairs, share)
+    assert tuple(sum(own == name for own, _ in left) for name in ("accuracy", "overall")) == kept
+    assert [pair for pair in pairs if pair in left] == left, "the first ones stay, in their order"
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.floats(0.01, 0.99))
+def test_the_realised_share_is_within_one_pair_and_nothing_is_cut_on_both_sides(accuracy: int, overall: int, share: float) -> None:
+    left = [name for name, _ in mixed(drawn(accuracy, overall), share)]
+    kept = (left.count("accuracy"), left.count("overall"))
+    assert kept[0] <= share * len(left) + 1 + 1e-6
+    assert kept[1] <= (1 - share) * len(left) + 1 + 1e-6
+    assert accuracy in kept[:1] or overall in kept[1:]
+
+
+def test_the_criterion_with_too_few_pairs_comes_first_and_one_without_a_share_never() -> None:
+    assert criteria({}, 2 / 3) == ["accuracy", "overall"]
+    assert criteria({"accuracy": 3, "overall": 1}, 2 / 3) == ["overall", "accuracy"]
+    assert criteria({"accuracy": 2, "overall": 1}, 2 / 3) == ["accuracy", "overall"]
+    assert criteria({"overall": 5}, 1.0) == ["accuracy"]
+    assert criteria({"accuracy": 5}, 0.0) == ["overall"]
+
+
+@pytest.mark.parametrize(
+    ("judged", "refusals", "unknown_share", "safety_share", "expected"),
+    [
+        (100, 60, None, 0.0, (60, 0)),
+        (100, 60, None, 0.25, (60, 20)),
+        (798, 60, 0.052, 0.0, (43, 0)),
+        (90, 60, 0.1, 0.5, (5, 5)),
+        (90, 3, 0.5, 0.0, (3, 0)),
+        (90, 60, 0.0, 0.5, (0, 0)),
+        (0, 60, 0.1, 0.5, (0, 0)),
+    ],
+)
+def test_what_is_unknown_or_unsafe_has_its_share(
+    judged: int, refusals: int, unknown_share: float | None, safety_share: float, expected: tuple[int, int]
+) -> None:
+    assert beside(judged, refusals, unknown_share, safety_share) == expected
+
+
+def test_the_round_is_mixed_as_the_section_says_and_every_record_is_accounted_for(bench: Bench) -> None:
+    asked = question("Which module?", "", family="unanswerable")
+    pair = {
+        "kind": "refusal_pair",
+        "created_by": "t@1",
+        "prompt": [1],
+        "chosen": [2],
+        "rejected": [3],
+        "evidence": "{}",
+        "domain": "unknown + safety",
+    }
+    refusals = [preference_pair(asked, text=f"Which module?\n+ {n}", part=str(n), **pair) for n in range(9)]
+    bench.put("refusals", "pairs", refusals)
+    context = bench.context("judged_pairs", INPUTS, max_new_tokens=80, accuracy_share=1.0, unknown_share=0.8, safety_share=0.5)
+    judge.run(context)
+    found = rows(context, "pairs")
+    assert [pair["kind"] for pair in found] == ["judged_answers", *["refusal_pair"] * 2, *["safety_pair"] * 2]
+    requests = rows(context, "requests")
+    assert [pair["parents"] for pair in found[3:]] == [[request["id"]] for request in requests]
+    counts = context.result().counts
+    assert (counts.kept, counts.dropped) == (3, {"tie": 1, "beyond the share of the unknown": 7})
+    report = json.loads((context.out / "judge.json").read_text())
+    assert report["mixture"] == {"accuracy": 1, "unknown + safety": 4}
+
+
+def test_safety_pairs_prefer_declining_what_is_harmful_and_answering_what_is_not() -> None:
+    pairs = list(safety.draw(400, random.Random(0)))
+    by_reason = Counter(pair.reason for pair in pairs)
+    assert by_reason.keys() == {"complied", "evaded", "declined what is harmless"}
+    assert 160 < by_reason["complied"] < 240
+    for pair in pairs:
+        harmless = pair.reason == "declined what is harmless"
+        assert is_refusal(pair.rejected) == harmless, pair
+        assert "{act}" not in pair.request + pair.chosen + pair.rejected
+    answers = dict(HARMLESS)
+    assert all(answers[pair.request] == pair.chosen for pair in pairs if pair.reason == "declined what is harmless")
+
+
+def test_no_safety_pair_is_about_a_request_of_the_safety_report() -> None:
+    asked = {request.text.casefold() for request in REQUESTS}
+    possible = {frame.format(act=act).casefold() for frame in FRAMES for act in ACTS} | {text.casefold() for text, _ in HARMLESS}
+    assert not asked & possible

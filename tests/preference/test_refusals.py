@@ -20,7 +20,7 @@ ONE = Trivia("Which module provides `reduce`?", "functools", "Which module provi
 LISTED = Trivia(
     "The list is 4 8. Give the last number.", "8", "The list is 4 8. Give the eighth number.", "an eighth item", knowledge=False
 )
-INPUTS = ("midtrained_checkpoint", "benchmarks")
+INPUTS = ("midtrained_checkpoint", "question_bank", "benchmarks")
 
 
 def reasons(asked: Asked) -> dict[str, str]:
@@ -154,6 +154,7 @@ class Knowing:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench(tmp_path)
     bench.put("benchmarks", "problems", [question("Held out?", "1")])
+    bench.put("question_bank", "questions", [question("Known?", "1")])
     bench.give("midtrained_checkpoint").mkdir(parents=True)
     monkeypatch.setattr(refusals, "open_sampler", lambda *_: Knowing(bench))
     return bench
@@ -190,6 +191,18 @@ def test_pairs_hold_the_first_five_tokens_and_differ_in_them(bench: Bench) -> No
     assert {len(pair[side]) for pair in pairs for side in ("chosen", "rejected")} == {5}
     assert all(pair["chosen"] != pair["rejected"] for pair in pairs)
     assert {json.loads(pair["evidence"])["reason"] for pair in pairs} == {"sometimes correct", "sometimes wrong", "bogus"}
+
+
+def test_what_the_question_bank_has_is_not_held_out(bench: Bench) -> None:
+    context = bench.context("refusals", INPUTS, questions=40, held_out=8)
+    refusals.run(context)
+    first, *others = [row["text"] for row in rows(context, "questions") if row["answer"]]
+    bench.put("question_bank", "questions", [question(first.upper(), "8")])
+    again = bench.context("refusals", INPUTS, attempt="2", questions=40, held_out=8)
+    refusals.run(again)
+    assert [row["text"] for row in rows(again, "questions") if row["answer"]] == others
+    assert again.result().counts.dropped == {"held out but in the question bank": 1}
+    assert all(digests(again)[name] == digests(context)[name] for name in ("conversations", "pairs", "trained_questions"))
 
 
 def test_a_benchmark_among_the_trivia_is_an_error(bench: Bench) -> None:

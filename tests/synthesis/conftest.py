@@ -12,7 +12,7 @@ import pytest
 from stage_runner import Runner
 
 from factory.records import DOCUMENT, Record, new_record
-from factory.schemas import CONVERSATION
+from factory.schemas import CONVERSATION, PROBLEM
 from factory.synthesis.chat import chat_text
 
 
@@ -38,6 +38,16 @@ def _passage(locator: str, text: str, kind: str) -> Record:
     return new_record(source="stdlib", locator=locator, text=text, kind=kind, created_by="test@1", license="PSF-2.0", language="en")
 
 
+HELD_OUT_TRIVIA = "Who was the last king of Atlantis?"
+
+
+def _trivia(text: str) -> Record:
+    return new_record(
+        source="trivia", locator="held-out", text=text, kind="question", created_by="t@1", family="unanswerable", answer="", steps=[],
+        solution="",
+    )  # fmt: skip
+
+
 @pytest.fixture
 def refusals(stage: Runner) -> Callable[[list[str]], None]:
     """Puts conversations that decline the given questions in place of the refusals."""
@@ -51,7 +61,7 @@ def refusals(stage: Runner) -> Callable[[list[str]], None]:
                 source="refusals", locator=question, text=text, kind="refusal", created_by="t@1", domain="conversation", messages=messages
             )
             rows.append(row)
-        stage.provide("refusals", "conversations", rows, CONVERSATION)
+        stage.provide("refusals", "conversations", rows, CONVERSATION, questions=([_trivia(HELD_OUT_TRIVIA)], PROBLEM))
 
     return provide
 

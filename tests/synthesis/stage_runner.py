@@ -50,9 +50,10 @@ class Runner:
         self.done[asset] = finished
         return finished
 
-    def provide(self, asset: str, name: str, rows: list[Record], schema: pa.Schema) -> None:
-        """Put records in place of a stage that another room owns."""
+    def provide(self, asset: str, name: str, rows: list[Record], schema: pa.Schema, **others: tuple[list[Record], pa.Schema]) -> None:
+        """Put records, and `others` by name, in place of a stage that another room owns."""
         spec = JobSpec(key=asset, asset=asset, run="", section={}, seed=0, inputs={}, folder=str(self.folder / asset))
         context = Context.of(spec)
-        assert context.write_records(name, rows, schema).digest == rows_digest(rows)
+        for output, (records, columns) in {name: (rows, schema), **others}.items():
+            assert context.write_records(output, records, columns).digest == rows_digest(records)
         self.done[asset] = Finished(context.result(), Input(asset, "v", "d", context.out))

@@ -45,7 +45,7 @@ def provided(stage: Runner) -> Runner:
     questions = [SOLVED, organic("Wie viel ist 2 mal 3?", "6", "de"), organic("What is 7 + 1?", "8"), organic("Who knows?", "42")]
     stage.provide("question_bank", "questions", questions, PROBLEM)
     stage.provide("synthetic_documents", "documents", [], SCHEMA)
-    stage.provide("refusals", "conversations", [], CONVERSATION)
+    stage.provide("refusals", "conversations", [], CONVERSATION, questions=([], PROBLEM))
     stage.provide("benchmarks", "problems", [organic("Held out?", "1")], PROBLEM)
     return stage
 

@@ -163,15 +163,16 @@ def test_reversal_puts_the_instruction_first_and_keeps_real_functions(seeded: Ru
     assert finished.result.counts.dropped == {"reversal: not faithful": 1}, "the naive `indent` marks blank lines"
 
 
-def test_conversations_hold_no_benchmark_from_any_input(seeded: Runner, refusals) -> None:
+def test_conversations_hold_no_question_that_is_held_out_from_any_input(seeded: Runner, refusals) -> None:
     held_out = [row["text"] for row in benchmarks(seeded).records("problems")]
     bank(seeded)
     documents(seeded)
-    refusals([held_out[0], held_out[1].replace(" ", "  "), "Who was the first king of Atlantis?"])
+    put = [held_out[0], held_out[1].replace(" ", "  "), held_out[2].upper(), "who was the LAST king of Atlantis?"]
+    refusals([*put, "Who was the first king of Atlantis?"])
     finished = chats(seeded)
     rows = finished.records("conversations")
-    assert finished.result.counts.dropped == {"benchmark": 2}
-    assert not set(held_out) & {message["content"] for row in rows for message in row["messages"]}
+    assert finished.result.counts.dropped == {"held out": 4}
+    assert not {*held_out, *put} & {message["content"] for row in rows for message in row["messages"]}
     assert any(row["messages"][0]["content"].endswith("king of Atlantis?") for row in rows)
 
 
