@@ -9,13 +9,18 @@ from typing import Any
 
 
 def surroundings(*packages: str) -> dict[str, Any]:
-    """Machine, versions of `packages`, commit and load, as JSON values."""
+    """Machine, versions of `packages`, commit (and whether the code was that commit's) and load, as JSON values."""
     return {
         "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "platform": platform.platform()},
         "versions": {name: importlib.metadata.version(name) for name in packages},
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True, cwd=Path(__file__).parent).strip(),
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_since": _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)results").splitlines(),
         "load": os.getloadavg(),
     }
+
+
+def _git(*words: str) -> str:
+    return subprocess.check_output(["git", *words], text=True, cwd=Path(__file__).parent).strip()
 
 
 def cpu_name() -> str:

@@ -5,13 +5,10 @@ each until a stop token or 96 tokens. Rounds alternate between the engines. Only
 count. Run as `python benchmarks/sampling.py`; the numbers go to benchmarks/results/sampling.json.
 """
 
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from machine import surroundings
 from rich.console import Console
 from rich.table import Table
 from transformers import GenerationConfig, Phi3Config, Phi3ForCausalLM
@@ -122,25 +120,16 @@ def report(samples: dict[str, dict[str, list[dict[str, float]]]]) -> list[dict[s
 
 def main() -> None:
     torch.set_num_threads(1)
-    load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         random_model(Path(folder))
         samples = {dtype: compare(Path(folder), dtype) for dtype in ("bfloat16", "float32")}
     result = {
-        "machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "platform": platform.platform(), "threads": torch.get_num_threads()},
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "numpy")},
-        "commit": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True, cwd=Path(__file__).parent).strip(),
-        "load": load,
+        **surroundings("torch", "transformers", "numpy"),
         "samples": samples,
         "bars": report(samples),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":
