@@ -38,6 +38,7 @@ class Input:
     version: str
     digest: str
     path: Path
+    made_from: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, name: str) -> Path:
         """The path of an output file (or folder) called `name`."""
@@ -90,7 +91,7 @@ class Context:
         if writes:
             shutil.rmtree(folder / "out", ignore_errors=True)
             (folder / "out").mkdir(parents=True)
-        inputs = {name: Input(i.asset, i.version, i.digest, Path(i.path)) for name, i in spec.inputs.items()}
+        inputs = {name: Input(i.asset, i.version, i.digest, Path(i.path), i.made_from) for name, i in spec.inputs.items()}
         parts = Parts(folder / "parts", tuple(Path(p) / "parts" for p in spec.previous))
         return cls(spec=spec, inputs=inputs, parts=parts, listen=listen)
 

@@ -96,7 +96,13 @@ def _attempt(experiment: Experiment, stage: Stage, version: str, *, from_nothing
 
 def _specification(experiment: Experiment, stage: Stage, attempt: Attempt, inputs: dict[str, Manifest]) -> JobSpec:
     upstream = {
-        name: InputSpec(asset=m.asset, version=m.version, digest=m.digest, path=str(experiment.store.outputs(m)))
+        name: InputSpec(
+            asset=m.asset,
+            version=m.version,
+            digest=m.digest,
+            path=str(experiment.store.outputs(m)),
+            made_from={u.asset: u.digest for u in m.inputs},
+        )
         for name, m in inputs.items()
     }
     spec = JobSpec(

@@ -15,6 +15,8 @@ class InputSpec(BaseModel):
     version: str
     digest: str
     path: str
+    made_from: dict[str, str] = {}
+    """The digests of what it was made from, by asset."""
 
 
 class JobSpec(BaseModel):

@@ -89,14 +89,14 @@ class LayoutConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW, or Muon for the block's matrices, with a linear warm-up and a decay to `min_lr` at the last step.
+    """AdamW, or Muon for the block's matrices, with a linear warm-up and a decay towards `min_lr`, which ends as the run does.
 
     Muon's updates are scaled to the size of AdamW's (Liu et al. 2025, section 2.2), so both take the same rate and decay.
     """
 
     kind: Literal["adamw", "muon"] = Field(default="adamw", description="muon: blocks' matrices by Muon, all else by AdamW.")
     lr: float = Field(default=4e-3, gt=0, description="Peak learning rate.")
-    min_lr: float = Field(default=0.0, ge=0, description="Learning rate at the last step.")
+    min_lr: float = Field(default=0.0, ge=0, description="Where the decay ends: the learning rate that a step after the last would have.")
     weight_decay: float = Field(default=0.1, ge=0, description="Decoupled weight decay; norms are exempt.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam's decay of the first moment.")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="Adam's decay of the second moment.")

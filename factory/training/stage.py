@@ -41,11 +41,23 @@ class Parent:
 
 
 def section(context: Context, kind: type[TrainingT]) -> TrainingT:
-    """The stage's section; raises `SeedmillError` where this machine would do something else than it says."""
+    """The stage's section; raises `SeedmillError` where this machine, or these inputs together, would do something else than it says."""
     found = context.section(kind)
+    _check_tokenizer(context)
     if found.fp8 != "none" and not HAS_GPU:
         raise SeedmillError(f"{context.spec.asset}: fp8 is {found.fp8!r}, but there is no GPU here: set fp8 to none, or run it on a GPU")
     return found
+
+
+def _check_tokenizer(context: Context) -> None:
+    """Ids of another tokenizer of the same size would be trained on without a word."""
+    ours = context.inputs["tokenizer"].digest
+    for source in context.inputs.values():
+        theirs = source.made_from.get("tokenizer", ours)
+        if theirs != ours:
+            raise SeedmillError(
+                f"{source.asset} was made with the tokenizer {theirs:.16}, but this job has {ours:.16}: build {source.asset} with it"
+            )
 
 
 def build(training: TrainingConfig, shape: ModelConfig, vocabulary: Vocabulary, parent: Parent | None = None) -> Chunks:

@@ -87,6 +87,19 @@ def test_shards_of_another_tokenizer_are_one_clear_error(world):
         run_here(spec_of(world))
 
 
+@pytest.mark.parametrize("asset", ["token_shards/web", "pretraining_blend"])
+def test_what_another_tokenizer_of_the_same_size_made_is_one_clear_error(world, asset):
+    made_from(world, asset, "another tokenizer")
+    with pytest.raises(SeedmillError, match=f"{asset} was made with the tokenizer another tokenize, but this job has digest of tokeni"):
+        run_here(spec_of(world))
+    made_from(world, asset, world.inputs["tokenizer"].digest)
+    run_here(spec_of(world))
+
+
+def made_from(world, asset, tokenizer):
+    world.inputs[asset] = world.inputs[asset].model_copy(update={"made_from": {"tokenizer": tokenizer}})
+
+
 def test_a_cluster_without_its_shard_is_named(world):
     del world.inputs["token_shards/web"]
     with pytest.raises(SeedmillError, match="token_shards/web is not among this job's inputs"):

@@ -69,6 +69,27 @@ def test_a_spike_is_skipped_and_counted(world, monkeypatch):
     assert [row["step"] for row in metrics_of(spec) if row["grad_norm"] is None] == [51]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_gradient_that_is_no_number_or_spikes_is_skipped_though_the_loss_is_as_ever(world, monkeypatch, precision):
+    real = trainer.Trainer._gradients
+
+    def poisoned(self):
+        sums = real(self)
+        gradients = [parameter.main_grad for parameter in self.model[0].parameters()]
+        if self.counters.step == 5:
+            gradients[0].view(-1)[0] = float("nan")
+        if self.counters.step == 50:
+            for gradient in gradients:
+                gradient.mul_(100)
+        return sums
+
+    monkeypatch.setattr(trainer.Trainer, "_gradients", poisoned)
+    spec = world.spec("pretrained_checkpoint", "pretrain", SECTION | {"steps": 52, "spike": 5.0, "precision": precision})
+    assert run_here(spec).metrics["skipped_steps"] == 2
+    assert [row["step"] for row in metrics_of(spec) if row["grad_norm"] is None] == [6, 51]
+    assert all(loss is not None for loss in losses_of(spec))
+
+
 CHANGE = {"mixture_changes": [{"step": 6, "shares": {"web": 0.75, "code": 0.25}}, {"step": 9, "shares": {"code": 1.0}}]}
 
 
