@@ -55,11 +55,17 @@ def bar(name: str, value: float, sense: str, goal: float) -> Bar:
     return {"name": name, "value": value, "sense": sense, "goal": goal, "holds": holds}
 
 
+def falls(report: Report, name: str, since: str = "change") -> float:
+    """1 where greedy answers fell significantly, else 0."""
+    return float(arm(report, name)[since]["greedy"]["verdict"] == "fell")
+
+
 def preference_bars(seed: int, report: Report) -> Iterator[Bar]:
     """What preference training should add; a fall that is significant counts as one."""
-    fell = arm(report, PTS)["change"]["greedy"]["verdict"] == "fell"
     yield bar(f"seed {seed}: PTS lifts T=1 by", accuracy(report, PTS, "sampled") - accuracy(report, SFT, "sampled"), "at least", LEAST_LIFT)
-    yield bar(f"seed {seed}: significant falls of greedy by PTS", float(fell), "at most", 0.0)
+    yield bar(f"seed {seed}: significant falls of greedy by PTS", falls(report, PTS), "at most", 0.0)
+    yield bar(f"seed {seed}: significant falls of greedy by the judge round", falls(report, JUDGED, "change_of_its_round"), "at most", 0.0)
+    yield bar(f"seed {seed}: significant falls of greedy by both rounds", falls(report, JUDGED), "at most", 0.0)
     matched = arm(report, f"{SFT} as certain as {PTS}")
     lead = accuracy(report, PTS, "sampled") - matched["sampled"]["accuracy"]
     yield bar(f"seed {seed}: PTS above the SFT model that is as certain", lead, "above", 0.0)
@@ -73,12 +79,15 @@ def means(reports: dict[int, Report]) -> Iterator[Bar]:
 
 
 def refusal_bars(seed: int, report: Report) -> Iterator[Bar]:
-    """What refusal data does to trivia, against the arm that had none."""
-    without, trained = report["trivia"][UNREFUSING], report["trivia"][SFT]
-    before, after = (asked["unanswerable"]["incorrect"]["accuracy"] for asked in (without, trained))
-    yield bar(f"seed {seed}: incorrect on unanswerable questions, share of before", after / before if before else 1.0, "at most", 0.5)
-    before, after = (asked["answerable"]["correct"]["accuracy"] for asked in (without, trained))
-    yield bar(f"seed {seed}: correct on answerable questions, share of before", after / before if before else 1.0, "at least", 0.9)
+    """What refusal data does to trivia, against the arm that had none: after fine-tuning, and in the last model."""
+    without = report["trivia"][UNREFUSING]
+    for name, trained in (("", report["trivia"][SFT]), (" after the judge round", report["trivia"][JUDGED])):
+        before, after = (asked["unanswerable"]["incorrect"]["accuracy"] for asked in (without, trained))
+        words = f"seed {seed}: incorrect on unanswerable questions{name}, share of before"
+        yield bar(words, after / before if before else 1.0, "at most", 0.5)
+        before, after = (asked["answerable"]["correct"]["accuracy"] for asked in (without, trained))
+        words = f"seed {seed}: correct on answerable questions{name}, share of before"
+        yield bar(words, after / before if before else 1.0, "at least", 0.9)
 
 
 def table(reports: dict[int, Report]) -> Table:

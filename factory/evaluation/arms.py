@@ -32,9 +32,11 @@ def run(context: Context) -> None:
 
 
 def _row(context: Context, config: ArmsConfig, name: str, answers: Mapping[str, Answers]) -> Row:
-    """One checkpoint: its scores, and what changed on the same problems since the SFT model and against the control."""
+    """One checkpoint: its scores, and what changed on the same problems since the SFT model, since its own start, against the control."""
     scores = context.inputs[f"evaluation/{name}"].json("scores.json")
     against = {"change": config.start, "against_control": config.control}
+    if name in config.before:
+        against["change_of_its_round"] = config.before[name]
     return {
         "arm": name,
         **{mode: _headline(scores[mode]) for mode in ("greedy", "sampled")},

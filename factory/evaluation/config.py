@@ -55,6 +55,8 @@ class ArmsConfig(Section):
     """Those of them beside which the SFT model was sampled at a matched temperature."""
     start: str = "sft_checkpoint"
     control: str = "rejection_dpo_checkpoint"
+    before: dict[str, str] = Field(default={"judged_dpo_checkpoint": "pivotal_dpo_checkpoint"})
+    """The checkpoint that an arm was trained from, where it is not the SFT model: the two are compared too."""
     without_refusals: str = "sft_without_refusals_checkpoint"
     """The SFT model whose conversations held no refusal."""
 

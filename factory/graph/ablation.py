@@ -11,7 +11,8 @@ from factory.recipe import Recipe
 TRAINED = ("judge_only_checkpoint", "rejection_dpo_checkpoint", "sft_without_refusals_checkpoint")
 """Checkpoints that only the ablation makes."""
 ARMS = ("sft_checkpoint", "pivotal_dpo_checkpoint", "judge_only_checkpoint", "judged_dpo_checkpoint", "rejection_dpo_checkpoint")
-MATCHED = ("pivotal_dpo_checkpoint", "judged_dpo_checkpoint")
+MATCHED = ARMS[1:]
+"""Beside each of which stands the SFT model that is as certain: how much of a rise is mere sharpening."""
 
 
 def stages(recipe: Recipe) -> list[Stage]:
@@ -81,6 +82,7 @@ def _report() -> Stage:
         group="ablation",
         description="All arms side by side on the same held-out problems, and what the refusals do to trivia.",
         run="factory.evaluation.arms:run",
+        code_version=2,
         section=section,
         inputs=(*(f"evaluation/{name}" for name in examined), *(f"matched_evaluation/{name}" for name in MATCHED)),
         seeded=False,

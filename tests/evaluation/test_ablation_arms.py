@@ -9,7 +9,8 @@ from factory.evaluation.config import ArmsConfig
 from factory.evaluation.records import ANSWER, Reply, answer_record
 from factory.evaluation.scores import score, three_way
 
-CONFIG = ArmsConfig(arms=("sft_checkpoint", "pivotal_dpo_checkpoint", "rejection_dpo_checkpoint"), matched=("pivotal_dpo_checkpoint",))
+ARMS = ("sft_checkpoint", "pivotal_dpo_checkpoint", "judged_dpo_checkpoint", "rejection_dpo_checkpoint")
+CONFIG = ArmsConfig(arms=ARMS, matched=("pivotal_dpo_checkpoint",))
 QUESTIONS = [{"id": f"q{i:03d}", "license": "x", "language": "en"} for i in range(100)]
 
 
@@ -33,6 +34,7 @@ def evaluation(folder, name, greedy, sampled, incorrect):
 
 def report(folder):
     figures = {"sft_checkpoint": (90, 60, 5), "pivotal_dpo_checkpoint": (91, 80, 6), "rejection_dpo_checkpoint": (90, 75, 6)}
+    figures["judged_dpo_checkpoint"] = (80, 95, 7)
     figures["sft_without_refusals_checkpoint"] = (90, 60, 100)
     inputs = {f"evaluation/{name}": evaluation(folder, name, *found) for name, found in figures.items()}
     sampled = answers(70, "sampled")
@@ -51,10 +53,14 @@ def test_every_arm_is_set_beside_the_sft_model_and_the_control(tmp_path):
     assert rows["pivotal_dpo_checkpoint"]["change"]["greedy"]["verdict"] == "no significant change"
     assert rows["pivotal_dpo_checkpoint"]["against_control"]["sampled"]["gained"] == 5
     assert rows["pivotal_dpo_checkpoint"]["sampled"]["styles"] == {"steps": 1.0}
+    assert rows["judged_dpo_checkpoint"]["change"]["sampled"]["gained"] == 35
+    of_round = rows["judged_dpo_checkpoint"]["change_of_its_round"]
+    assert (of_round["sampled"]["gained"], of_round["greedy"]["verdict"]) == (15, "fell")
+    assert not [name for name in rows if name != "judged_dpo_checkpoint" and "change_of_its_round" in rows[name]]
     lower = rows["sft_checkpoint as certain as pivotal_dpo_checkpoint"]
     assert (lower["temperature"], lower["sampled"]["correct"], lower["beaten_by"]["gained"]) == (0.7, 70, 10)
-    # 3 arms x 2 modes x 100 problems, one matched arm, and the trivia of all three and of the arm without refusals.
-    assert result.counts.kept == 600 + 100 + 400
+    # 4 arms x 2 modes x 100 problems, one matched arm, and the trivia of all four and of the arm without refusals.
+    assert result.counts.kept == 800 + 100 + 500
 
 
 def test_the_report_shows_what_refusals_change_on_questions_without_an_answer(tmp_path):
