@@ -20,6 +20,7 @@ from factory.recipe import Recipe, load
 from factory.store import open_store
 from factory.store.local import LocalStore
 from factory.store.s3 import S3Store
+from factory.synthesis import sandbox
 
 State = Literal["ok", "warn", "fail"]
 PACKAGE = "seedmill"
@@ -39,7 +40,7 @@ class Finding:
 
 def examine(path: Path, seed: int | None) -> list[Finding]:
     """All findings. What depends on the recipe is left out where there is none that can be read."""
-    findings = [python(), packages()]
+    findings = [python(), packages(), walls()]
     try:
         recipe = load(path, seed)
     except SeedmillError as error:
@@ -75,6 +76,14 @@ def _wrong_packages() -> Iterator[str]:
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             yield f"{requirement.name} is {found}, pinned {requirement.specifier}"
+
+
+def walls() -> Finding:
+    """Whether generated code runs in namespaces of its own."""
+    if sandbox.walls(sandbox.SCRIPTS):
+        return Finding("sandbox", "ok", "generated code runs behind bubblewrap")
+    detail = "generated code is checked and limited, but sees this machine's files and network"
+    return Finding("sandbox", "warn", detail, "install bubblewrap, and allow unprivileged user namespaces")
 
 
 def sources(recipe: Recipe) -> Finding:

@@ -7,7 +7,8 @@ Three kinds of code reach an interpreter, each behind its own gate:
 - *functions of the standard library* on the allow-list of `factory.synthesis.functions`: pure, real, imported by name.
 - *code a teacher wrote*: one function within a small subset of Python (no import, no attribute beyond named methods of str
   and list, no dunder, no power or shift, no f-string, no class, lambda, decorator or nested function), then run in a
-  process of its own with hard limits on time, memory, processes, files and file size. What a *model* submits as a solution
+  process of its own with hard limits on time, memory, processes, files and file size, behind the walls of
+  `factory.synthesis.sandbox`. What a *model* submits as a solution
   runs in the same process, after the wider check of `factory.preference.submitted_code`.
 
 Seed documents are text: code found in them is never executed.
@@ -16,13 +17,13 @@ Seed documents are text: code found in them is never executed.
 import ast
 import json
 import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from factory.errors import SeedmillError
+from factory.synthesis import sandbox
 
 LARGEST_CONSTANT = 1000
 MOST_STATEMENTS = 64
@@ -152,9 +153,7 @@ def run_checked(
         {"source": source, "name": name, "inputs": inputs, "builtins": sorted(builtins), "modules": offered, "seconds": SECONDS}
     )
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(_WORKER)], input=job, capture_output=True, text=True, timeout=3 * SECONDS, check=False
-        )
+        done = subprocess.run(sandbox.command(_WORKER), input=job, capture_output=True, text=True, timeout=3 * SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return Outcome((), f"took more than {3 * SECONDS} s")
     if done.returncode:

@@ -43,7 +43,7 @@ def test_a_sound_installation_is_all_well(factory, workspace):
     done = factory("doctor", "--json")
     assert done.status == 0
     assert {name: check["state"] for name, check in checks(done).items() if check["state"] == "fail"} == {}
-    assert {"python", "packages", "recipe", "sources", "workspace", "store", "teacher", "cluster", "gpu"} == set(checks(done))
+    assert {"python", "packages", "sandbox", "recipe", "sources", "workspace", "store", "teacher", "cluster", "gpu"} == set(checks(done))
     assert "ok   recipe: " in factory("doctor").out
 
 
@@ -147,3 +147,9 @@ def test_a_cluster_whose_commands_do_not_answer_fails(factory, workspace, recipe
     (tmp_path / "sbatch").chmod(0o755)
     found = checks(factory("doctor", "--recipe", path, "--json"))["cluster"]
     assert (found["state"], found["detail"]) == ("ok", "slurm 24.05 on this machine")
+
+
+@pytest.mark.parametrize(("walls", "state"), [((), "warn"), (("bwrap",), "ok")])
+def test_whether_generated_code_has_walls_is_told(monkeypatch: pytest.MonkeyPatch, walls: tuple[str, ...], state: str) -> None:
+    monkeypatch.setattr(doctor.sandbox, "walls", lambda _: walls)
+    assert doctor.walls().state == state
