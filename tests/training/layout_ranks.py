@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
+from rows_end_to_end import lay_end_to_end
 from training_worlds import LetterEncoder
 
 from factory.job import run_stage
@@ -28,6 +29,7 @@ def main(specs):
     outputs.write = write_only_metrics
     tokenizer.load = lambda _: LetterEncoder()
     for path in map(Path, specs):
+        lay_end_to_end(setattr, wanted="end-to-end" in path.parent.name)
         os.environ[RENDEZVOUS] = str(path.with_name("rendezvous"))
         run_stage(JobSpec.model_validate_json(path.read_bytes()))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rows_end_to_end import lay_end_to_end
 from training_worlds import FIRST_WORD, MODEL, SHORT, VOCABULARY, LetterEncoder, run_here
 
 from factory.training import model, objectives
@@ -54,6 +55,29 @@ def test_a_packed_example_gets_the_losses_it_gets_alone(precision):
         alone = [objectives.token_losses(PackedRows("a", groups, [[n]], groups[n].length).batch([0]), gpt)[0] for n in range(3)]
     tolerance = {"fp32": 1e-5, "bf16": 3e-2}[precision]
     torch.testing.assert_close(packed[:25], torch.cat(alone), atol=tolerance, rtol=tolerance)
+
+
+def test_rows_laid_end_to_end_give_the_losses_of_a_mask(monkeypatch):
+    """On a GPU rows are laid end to end, for attention of variable length: a stand-in for Transformer Engine's shows the bounds right."""
+    groups = [group(n, [FIRST_WORD + (n + 3 * i) % 50 for i in range(size)]) for n, size in enumerate((9, 13, 32, 6))]
+    batch = PackedRows("a", groups, [[0, 1], [2], [], [3]], 32).batch(range(4))
+    assert objectives.rows_and_length(batch) == (4, 32)
+    masked = losses_of_fresh_model(batch)
+    lay_end_to_end(monkeypatch.setattr)
+    assert objectives.rows_and_length(batch) == (1, 128)
+    assert objectives.rows_and_length({"tokens": batch["tokens"]}) == (4, 32)
+    found = losses_of_fresh_model(batch)
+    counted = batch["segments"] >= 0
+    torch.testing.assert_close(found[counted], masked[counted], atol=1e-5, rtol=1e-5)
+    packed = objectives._variable_lengths(batch["segments"])
+    assert packed.cu_seqlens_q.tolist() == packed.cu_seqlens_kv.tolist() == [0, 8, 20, 32, 63, 64, 96, 101, 128]
+    assert (packed.max_seqlen_q, packed.qkv_format) == (32, "thd")
+
+
+def losses_of_fresh_model(batch):
+    with joined(LayoutConfig(), seed=5):
+        (gpt,) = model.build(ModelConfig.model_validate(MODEL), PretrainConfig(precision="fp32"), VOCABULARY)
+        return objectives.token_losses(batch, gpt.eval())
 
 
 def test_fine_tuning_counts_what_does_not_fit(trained, letters):
