@@ -41,8 +41,7 @@ def run(context: Context) -> None:
     """Inputs: tokenizer, the parent, the pairs. Outputs: mcore, hf, metrics.jsonl, exposure."""
     section = stage.section(context, DpoConfig)
     vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
-    packed = packed_rows(section, section.pairs, list(pairs(context, section)), context.random("order"))
-    rows = PairRows(packed.asset, packed.groups, packed.rows, packed.length)
+    rows = rows_of(context, section)
     with joined(section.layout, context.seed("weights")):
         gpt = stage.build(section, parent.shape, vocabulary, parent)
         rows.reference = log_probabilities(context, section, gpt, rows.groups, parent)
@@ -57,6 +56,12 @@ def run(context: Context) -> None:
             steps=len(rows) // section.global_batch,
             parent=parent,
         )
+
+
+def rows_of(context: Context, section: DpoConfig) -> PairRows:
+    """The rows of the whole run; their `reference` is to be filled in before a batch is asked for."""
+    packed = packed_rows(section, section.pairs, list(pairs(context, section)), context.random("order"))
+    return PairRows(packed.asset, packed.groups, packed.rows, packed.length)
 
 
 def pairs(context: Context, section: DpoConfig) -> Iterator[Group]:

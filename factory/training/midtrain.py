@@ -20,17 +20,23 @@ def run(context: Context) -> None:
     vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
     shape = parent.shape.model_copy(update={"rope_base": section.rope_base})
     with joined(section.layout, context.seed("weights")):
-        rows = BlendRows(
-            context,
-            long_and_recall(context),
-            rows=section.rows_before(section.steps),
-            length=section.sequence_length,
-            eod=vocabulary.eod,
-            vocab_size=vocabulary.size,
-            mask_documents=section.mask_documents,
-        )
+        rows = rows_of(context, section)
         gpt = stage.build(section, shape, vocabulary, parent)
         stage.train(context, section, shape, gpt, vocabulary, rows=rows, objective=NextToken(), steps=section.steps, parent=parent)
+
+
+def rows_of(context: Context, section: MidtrainConfig) -> BlendRows:
+    """The rows of the whole run; called where a world is joined."""
+    vocabulary = Vocabulary.of(context)
+    return BlendRows(
+        context,
+        long_and_recall(context),
+        rows=section.rows_before(section.steps),
+        length=section.sequence_length,
+        eod=vocabulary.eod,
+        vocab_size=vocabulary.size,
+        mask_documents=section.mask_documents,
+    )
 
 
 def long_and_recall(context: Context) -> list[Shard]:

@@ -15,20 +15,25 @@ def run(context: Context) -> None:
     """Inputs: tokenizer, pretraining_blend, token_shards/*, `start_from` if any. Outputs: mcore, hf, metrics.jsonl, exposure."""
     section = stage.section(context, PretrainConfig)
     vocabulary, parent = Vocabulary.of(context), _parent(context, section)
-    shards = cluster_shards(context, context.inputs["pretraining_blend"])
     with joined(section.layout, context.seed("weights")):
-        rows = BlendRows(
-            context,
-            shards,
-            rows=section.rows_before(section.steps),
-            length=section.sequence_length,
-            eod=vocabulary.eod,
-            vocab_size=vocabulary.size,
-            mask_documents=section.mask_documents,
-            order=mixture.order(mixture.phases(section, shards)) if section.mixture_changes else None,
-        )
+        rows = rows_of(context, section)
         gpt = stage.build(section, section.model, vocabulary, parent)
         stage.train(context, section, section.model, gpt, vocabulary, rows=rows, objective=NextToken(), steps=section.steps, parent=parent)
+
+
+def rows_of(context: Context, section: PretrainConfig) -> BlendRows:
+    """The rows of the whole run; called where a world is joined."""
+    vocabulary, shards = Vocabulary.of(context), cluster_shards(context, context.inputs["pretraining_blend"])
+    return BlendRows(
+        context,
+        shards,
+        rows=section.rows_before(section.steps),
+        length=section.sequence_length,
+        eod=vocabulary.eod,
+        vocab_size=vocabulary.size,
+        mask_documents=section.mask_documents,
+        order=mixture.order(mixture.phases(section, shards)) if section.mixture_changes else None,
+    )
 
 
 def _parent(context: Context, section: PretrainConfig) -> stage.Parent | None:

@@ -18,12 +18,16 @@ def run(context: Context) -> None:
     """Inputs: tokenizer, the parent, the conversations. Outputs: mcore, hf, metrics.jsonl, exposure."""
     section = stage.section(context, SftConfig)
     vocabulary, parent = Vocabulary.of(context), stage.Parent.of(context, section.start_from)
-    groups = list(conversations(context, section))
-    packed = packed_rows(section, section.conversations, groups, context.random("order"))
+    packed = rows_of(context, section)
     with joined(section.layout, context.seed("weights")):
         gpt = stage.build(section, parent.shape, vocabulary, parent)
         steps = len(packed) // section.global_batch
         stage.train(context, section, parent.shape, gpt, vocabulary, rows=packed, objective=NextToken(), steps=steps, parent=parent)
+
+
+def rows_of(context: Context, section: SftConfig) -> PackedRows:
+    """The rows of the whole run."""
+    return packed_rows(section, section.conversations, list(conversations(context, section)), context.random("order"))
 
 
 def conversations(context: Context, section: SftConfig) -> Iterator[Group]:
