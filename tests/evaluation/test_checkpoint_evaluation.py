@@ -142,6 +142,19 @@ def test_a_base_model_is_asked_trivia_after_examples_and_a_chat_model_is_not(tmp
     assert not [prompt for prompt in put if "Emma" in prompt]
 
 
+def test_the_sampled_run_draws_with_the_section_s_temperature_and_top_p(tmp_path, inputs, monkeypatch):
+    asked = []
+
+    class Noting(Candidate):
+        def ask(self, prompts, **settings):
+            asked.append((settings["temperature"], settings["top_p"]))
+            return [[Reply("Answer: 1", 5, True)] for _ in prompts]
+
+    monkeypatch.setattr(evaluation, "Candidate", Noting)
+    evaluate(tmp_path, inputs, temperature=0.5, top_p=0.9)
+    assert asked == [(0.0, 0.9), (0.5, 0.9)]
+
+
 def test_a_limit_takes_the_first_problems(tmp_path, inputs, problems):
     context = evaluate(tmp_path, inputs, problems=7)
     assert {row["parents"][0] for row in rows_of(context)} == {row["id"] for row in problems[:7]}
