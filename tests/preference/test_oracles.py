@@ -3,10 +3,10 @@ import string
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from factory.preference.oracles import VERSIONS, answer_is_correct, final_answer, numeric, plurality
+from factory.preference.oracles import ORACLES, VERSIONS, answer_is_correct, final_answer, numeric, plurality
 from factory.preference.quantities import number
 
 
@@ -114,6 +114,44 @@ def test_no_text_breaks_an_oracle(text: str) -> None:
 )
 def test_a_plurality_informs_only_between_agreement_and_chaos(answers: list[str | None], expected: str | None) -> None:
     assert plurality(answers) == expected
+
+
+INTEGERS = st.integers(-(10**6), 10**6)
+KEYS = st.one_of(
+    INTEGERS.map(str),
+    st.fractions(max_denominator=99, min_value=-99, max_value=99).map(str),
+    st.tuples(INTEGERS, st.sampled_from(["km", "m^2", "km/h", "°C", "%", "hours", "feet 6 inches", "h 30 min"])).map(
+        lambda p: f"{abs(p[0])} {p[1]}"
+    ),
+    st.sampled_from(string.ascii_uppercase),
+    st.text(alphabet=string.ascii_letters, min_size=2, max_size=9),
+    st.sampled_from(
+        [r"\sqrt{8}", "x^2+x", r"(0,\infty)", "x > 3", r"\pm 2", "x = 5", r"\{1, 2\}", "|x|", "10-5", r"2 \cdot 3", "J. Doe", "3, 1, 2"]
+    ),
+)
+PUT = ("Answer: {}", "So it is.\n**Answer:** {}.", "#### {}", r"\boxed{{{}}}", r"Answer: \boxed{{{}}}")
+
+
+@settings(deadline=None)  # the first comparison of expressions imports mpmath
+@given(KEYS, st.sampled_from(PUT))
+def test_every_key_is_right_where_it_is_stated_in_whatever_form(key: str, put: str) -> None:
+    assert answer_is_correct(put.format(key), key)
+
+
+@settings(deadline=None)
+@given(KEYS, KEYS)
+def test_an_oracle_says_the_same_in_both_directions(one: str, other: str) -> None:
+    assert [o.name for o in ORACLES if o.accepts(one, other)] == [o.name for o in ORACLES if o.accepts(other, one)]
+
+
+@settings(deadline=None)
+@given(
+    INTEGERS, INTEGERS, st.sampled_from(["{}", "{}.0", "${}$", "{:,}", "{} km", "x = {}", "({})", "{} + 0", r"\frac{{{}}}{{1}}", "{}/1"])
+)
+def test_no_oracle_accepts_another_integer(one: int, other: int, form: str) -> None:
+    assume(one != other)
+    for given_, key in ((form.format(one), str(other)), (str(other), form.format(one)), (form.format(one), form.format(other))):
+        assert not [oracle.name for oracle in ORACLES if oracle.accepts(given_, key)]
 
 
 TESTS = json.dumps({"function": "double", "inputs": [[1], ["ab"]], "outputs": [2, "abab"]})
