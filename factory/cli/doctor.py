@@ -194,10 +194,20 @@ def _slurm(recipe: Recipe, config: SlurmConfig) -> Finding:
         version = SlurmCommands(config.ssh, seconds=2 * SECONDS).version()
     except SeedmillError as error:
         return Finding("cluster", "fail", f"sbatch does not answer {where}: {error}", remedy)
-    key = recipe.synthesis.teacher.api_key_env
-    if config.ssh and recipe.preference.judge.models and key not in config.secrets:
-        return Finding("cluster", "warn", f"jobs {where} get no {key}, and judged_pairs asks with it", f"set cluster.secrets to [{key}]")
+    key, asking = recipe.synthesis.teacher.api_key_env, _asking_jobs(recipe)
+    if config.ssh and asking and key not in config.secrets:
+        detail = f"jobs {where} get no {key}, which {', '.join(asking)} may need"
+        return Finding("cluster", "warn", detail, f"set cluster.secrets to [{key}]")
     return Finding("cluster", "ok", f"{version} {where}")
+
+
+def _asking_jobs(recipe: Recipe) -> list[str]:
+    """The stages that ask a language model from a process of their own."""
+    from factory.graph import build
+    from factory.plan.data import teacher
+
+    graph, asking = build(recipe), {plan.stage.partition(",")[0] for plan in teacher(recipe)}
+    return sorted(name for name in asking if graph[name].process)
 
 
 def _kubernetes(recipe: Recipe) -> Finding:

@@ -14,6 +14,8 @@ PASSAGE_REQUESTS, REVISED_REQUESTS = 4, 5
 """Requests for each passage: question, discussion, exercise and its critique; one more where the critic asks for a revision."""
 REVERSAL_REQUESTS = 2
 """An instruction for a program, and the program again from the instruction."""
+TRIVIA_REQUESTS = 4
+"""A reply, a refusal, a bogus variant, and a refusal of that."""
 ORDERS = 2
 """A verdict on the answers as they were drawn, and one in reverse; the second only where the first chose a pair."""
 LONGEST_VERDICT, LONGEST_CHECK = 2048, 1024
@@ -68,7 +70,7 @@ def clusters(recipe: Recipe, vocab_size: int) -> list[ClusterPlan]:
 
 def teacher(recipe: Recipe) -> list[TeacherPlan]:
     """The stages that ask an endpoint; a program of ours costs nothing and is left out."""
-    asked = [*_synthesis(recipe), *_judging(recipe.preference.judge, recipe.plan)]
+    asked = [*_synthesis(recipe), _refusals(recipe), *_judging(recipe.preference.judge, recipe.plan)]
     return [_priced(recipe, it) for it in asked if it.requests and it.teacher.kind != "procedural"]
 
 
@@ -105,6 +107,14 @@ def _synthesis(recipe: Recipe) -> Iterator[_Asked]:
     answer = plan.teacher_input_tokens + chats.max_answer_tokens * plan.teacher_fill
     yield _Asked("sft_conversations, checks", chats.teacher, checks, answer, LONGEST_CHECK)
     yield _Asked("sft_conversations, verdicts", chats.teacher, verdicts, plan.teacher_input_tokens + shown, LONGEST_VERDICT)
+
+
+def _refusals(recipe: Recipe) -> _Asked:
+    """Four pieces for each trivia question; half of those that the section counts are bogus variants of the others."""
+    section = recipe.preference.refusals
+    teacher = section.teacher if "teacher" in section.model_fields_set else recipe.synthesis.teacher.identity()  # as the graph has it
+    requests = TRIVIA_REQUESTS * (section.questions // 2 + section.held_out // 2)
+    return _Asked("refusals", teacher, requests, recipe.plan.teacher_input_tokens, section.max_teacher_tokens)
 
 
 def _judging(judge: JudgeConfig, plan: PlanConfig) -> Iterator[_Asked]:

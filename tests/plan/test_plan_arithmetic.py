@@ -17,7 +17,8 @@ SHARED = {"sequence_parallel": True, "distributed_optimizer": True}
 
 
 def changed(recipe: Recipe, **sections):
-    return Recipe.model_validate({**recipe.model_dump(), **sections})
+    """With other sections; what was not said stays unsaid, as some of it is then filled in from elsewhere."""
+    return Recipe.model_validate({**recipe.model_dump(exclude_unset=True), **sections})
 
 
 def stage(recipe, name="pretrain", gpu="h100"):
@@ -271,7 +272,7 @@ def test_the_teachers_tokens_are_counted_by_hand(one_gpu):
     synthesis["synthetic_documents"] |= {"program_reversals": 0}
     synthesis["teacher"] |= {"price_per_million_input": 1.0, "price_per_million_output": 2.0}
     plans = data.teacher(changed(one_gpu, synthesis=synthesis))
-    assert [p.stage for p in plans] == ["web_rewrites"]
+    assert [p.stage for p in plans] == ["web_rewrites", "refusals"]
     assert (plans[0].requests, plans[0].most_output_tokens, plans[0].output_tokens) == (53, 5300, 2650)
     assert plans[0].money == pytest.approx((53 * 400 * 1 + 2650 * 2) / 1e6)
 
@@ -290,12 +291,23 @@ def test_a_judge_and_those_who_answer_it_are_counted_by_hand(one_gpu):
     synthesis["synthetic_documents"] |= {"program_reversals": 0}
     synthesis["teacher"] |= {"price_per_million_input": 1.0, "price_per_million_output": 2.0}
     plans = {p.stage: p for p in data.teacher(changed(one_gpu, synthesis=synthesis, preference={"judge": judge}))}
-    assert set(plans) == {"judged_pairs, answers", "judged_pairs, verdicts"}
+    assert set(plans) == {"refusals", "judged_pairs, answers", "judged_pairs, verdicts"}
     answers, verdicts = plans["judged_pairs, answers"], plans["judged_pairs, verdicts"]
     assert (answers.model, answers.requests, answers.input_tokens, answers.most_output_tokens) == ("LARGE", 400, 400 * 400, 400 * 1000)
     # two answers of 50 and four of 1000 tokens, half as long as allowed, stand in each verdict's prompt
     assert (verdicts.model, verdicts.requests, verdicts.input_tokens) == ("JUDGE", 200, 200 * (400 + 2050))
     assert verdicts.money == pytest.approx((200 * 2450 * 1 + 200 * 500 * 2) / 1e6)
+
+
+def test_the_pieces_of_refusals_are_counted_by_hand_and_written_by_the_teacher_of_synthesis_unless_another_is_named(one_gpu):
+    def found(**section):
+        preference = {"refusals": {"questions": 20, "held_out": 10, "max_teacher_tokens": 100, **section}}
+        return [p for p in data.teacher(changed(one_gpu, preference=preference)) if p.stage == "refusals"]
+
+    (ours,) = found()
+    assert (ours.model, ours.requests, ours.most_output_tokens) == ("YOUR-MODEL", 4 * (10 + 5), 6000)
+    assert [p.model for p in found(teacher={"kind": "openai", "model": "OTHER"})] == ["OTHER"]
+    assert found(teacher={"kind": "procedural"}) == []
 
 
 def test_organic_questions_are_answered_for_the_bank_and_for_conversations(one_gpu):
