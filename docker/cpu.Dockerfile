@@ -25,7 +25,7 @@ FROM python:${PYTHON}
 # Debian drops superseded versions from its archive, so a pinned one breaks the next build; the base image fixes the release.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends tini \
+    && apt-get install --yes --no-install-recommends bubblewrap tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home --shell /usr/sbin/nologin seedmill \
     && install --directory --owner seedmill --group seedmill /var/lib/seedmill
