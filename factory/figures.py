@@ -160,13 +160,13 @@ def long_context(folder: Path) -> bytes | None:
 def trivia(folder: Path) -> bytes | None:
     """What became of trivia questions, as in the paper's figure 6: of one checkpoint (`scores.json`), or of each (`gate.json`)."""
     found = {name: json.loads((folder / name).read_bytes()) for name in ("gate.json", "scores.json") if (folder / name).exists()}
-    own = found.get("scores.json", {}).get("trivia", {}).get("families")
-    checkpoints = found.get("gate.json", {}).get("trivia", {}) | ({"": own} if own else {})
+    own = found.get("scores.json", {}).get("trivia")
+    checkpoints = [*found.get("gate.json", {}).get("trivia", ()), *([{"checkpoint": "", **own}] if own else ())]
     rows = [
-        (f"{name.removesuffix('_checkpoint')} {family}".strip(), score)
+        (f"{row['checkpoint'].removesuffix('_checkpoint')} {family}".strip(), row["families"][family])
         for family in ("answerable", "unanswerable")
-        for name, families in checkpoints.items()
-        if (score := families.get(family))
+        for row in checkpoints
+        if family in row["families"]
     ]
     return _three_way(rows) if rows else None
 

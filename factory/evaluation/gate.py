@@ -58,7 +58,10 @@ def run(context: Context) -> None:
             "passed": passed,
             "rules": [asdict(rule) for rule in rules],
             "comparisons": [{"before": a, "after": b, **{mode: asdict(c) for mode, c in change.items()}} for a, b, change in found],
-            "trivia": {name: _evaluation(context, name).json("scores.json")["trivia"]["families"] for name in config.order},
+            "trivia": [
+                {"checkpoint": name, "families": _evaluation(context, name).json("scores.json")["trivia"]["families"]}
+                for name in config.order
+            ],
         },
     )
     context.metrics.update(passed=passed, **{rule.name: rule.value for rule in rules})

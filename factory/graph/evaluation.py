@@ -40,7 +40,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             run="factory.evaluation.gate:run",
             section=section.gate,
             inputs=(*(stage.name for stage in evaluations), "long_context_evaluation", "safety_report"),
-            code_version=2,
+            code_version=3,
             seeded=False,
         ),
     ]

@@ -36,7 +36,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             run="factory.release.card:run",
             section=release.card,
             inputs=("hugging_face_model", "promotion_gate"),
-            code_version=2,
+            code_version=3,
             kinds=("markdown",),
             seeded=False,
             needs_manifests=True,

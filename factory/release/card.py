@@ -59,9 +59,9 @@ def trivia(facts: Facts) -> str:
     """Correct, not attempted, incorrect on held-out trivia after each stage (the paper's figure 6)."""
     verdicts = ("correct", "not attempted", "incorrect")
     rows = [
-        [name, family, score["n"], *(percent(score[verdict]) for verdict in verdicts)]
-        for name, families in facts.gate["trivia"].items()
-        for family, score in families.items()
+        [row["checkpoint"], family, score["n"], *(percent(score[verdict]) for verdict in verdicts)]
+        for row in facts.gate["trivia"]
+        for family, score in row["families"].items()
     ]
     text = (
         "Held-out trivia, half of it without an answer: there the honest reply is not to attempt one. Greedy; refusals are told by wording."

@@ -115,7 +115,7 @@ def test_trivia_is_a_bar_for_each_kind_of_question_of_one_checkpoint_or_of_all(t
     (tmp_path / "scores.json").write_text(json.dumps({"trivia": {"families": families}}))
     assert size(figures.trivia(tmp_path))
     (tmp_path / "scores.json").unlink()
-    of_all = {"pretrained_checkpoint": families, "sft_checkpoint": families}
+    of_all = [{"checkpoint": name, "families": families} for name in ("pretrained_checkpoint", "sft_checkpoint")]
     (tmp_path / "gate.json").write_text(json.dumps({"trivia": of_all}))
     assert size(figures.trivia(tmp_path))
     drawn = []
