@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "recipes" / "smoke.yaml"
 STAGES = ("filtered_documents", "web_rewrites", "pretrained_checkpoint", "pivotal_pairs", "judged_pairs", "hugging_face_model")
 KILLS = 20
+AT_WORK = 0.75
+"""How many of the random kills wait until a stage is at work; the others may fall into the start of a run."""
 WORKSPACES = 4
 LIMIT = 900
 
@@ -136,15 +138,28 @@ def test_a_run_killed_at_twenty_random_moments_ends_with_the_same_digests(undist
     pytest.fail(f"{WORKSPACES} runs ended after {kills} kills in all, fewer than {KILLS}")
 
 
+def wait_for_work(home: Path, process: subprocess.Popen[bytes], said: int) -> None:
+    """Wait until this run, which follows `said` events of others, is at an asset that none has finished: it takes seconds to start."""
+    while process.poll() is None:
+        told = events(home)
+        finished = {e.get("asset") for e in told if e.get("kind") == "finished"}
+        if any(e.get("kind") == "started" and e.get("asset") not in finished for e in told[said:]):
+            return
+        time.sleep(0.02)
+
+
 def kill_until_it_ends(home: Path, draw: random.Random, most: int) -> int:
     """Run, kill at random moments and run again, until the model is made or `most` kills are done; how many were."""
     kills, starts, ended = 0, 0, False
     while kills < most and not ended:
+        said = len(events(home))
         process = start(home)
         starts += 1
         assert starts <= 2 * KILLS, (home / "output.txt").read_text()[-4000:]
         while kills < most and process.poll() is None:
-            time.sleep(draw.uniform(1.0, 6.0))
+            if draw.random() < AT_WORK:
+                wait_for_work(home, process, said)
+            time.sleep(draw.uniform(0.0, 6.0))
             kills += bool(kill_one(home, draw))
             time.sleep(1.0)
         ended = process.wait(timeout=LIMIT) == 0
