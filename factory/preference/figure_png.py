@@ -80,9 +80,12 @@ def _answer(axes: "Axes", trajectory: Trajectory, placed: list[tuple[int, int, s
 
 
 def _curve(axes: "Axes", trajectory: Trajectory) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.plot(*zip(*trajectory.known, strict=True), color=BLUE, linewidth=1.4)
     axes.plot([i + 1 for i in trajectory.pivots], [trajectory.around(i)[1] for i in trajectory.pivots], "o", color=INK, markersize=5)
-    words = f"boxed: verified to change it by about {trajectory.gap:g} or more; underlined: chance of {RARE:g} or less"
-    axes.set(ylim=(-0.05, 1.05), ylabel="p(success)", xlabel=f"tokens of the answer; {words}")
+    words = f"boxed: verified to change p(success) by about {trajectory.gap:g} or more; underlined: chance of {RARE:g} or less"
+    axes.set(ylim=(-0.05, 1.05), ylabel="p(success)", xlabel=f"tokens of the answer\n({words})")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y", color=GREY, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
