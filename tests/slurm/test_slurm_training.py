@@ -35,7 +35,7 @@ def test_a_preempted_job_saves_is_queued_again_and_ends_with_the_local_digests(s
 
 
 def test_a_job_near_its_time_limit_saves_is_queued_again_and_ends_with_the_local_digests(slurm, world, undisturbed, tmp_path):
-    cluster, spec = launcher(tmp_path, time_limit="1", save_seconds=2), training(world, "limited", pause=0.5)
+    cluster, spec = launcher(tmp_path, time_limit="1", save_seconds=2), training(world, "limited", pause=90 / STEPS)
     cluster.submit(spec.key, spec)
     (job,) = slurm.jobs()[-1:]
     with slurm.hurrying(job):
