@@ -16,7 +16,8 @@ from typing import Any
 from factory.curation import introspection
 from factory.curation.config import SourceConfig
 from factory.curation.files import Entry, LocalFolder, chosen, version_of
-from factory.curation.readers import RawDocument, Rejected, read_entry
+from factory.curation.readers import RawDocument, read_entry
+from factory.curation.rows import Rejected
 from factory.digest import json_digest
 from factory.errors import SeedmillError
 

@@ -12,7 +12,8 @@ from factory.context import Context
 from factory.curation.builtin import builtin_documents, builtin_version
 from factory.curation.config import SourceConfig
 from factory.curation.files import Entry, chosen, files_at, version_of
-from factory.curation.readers import RawDocument, Rejected, read_entry
+from factory.curation.readers import RawDocument, read_entry
+from factory.curation.rows import Rejected
 from factory.errors import SeedmillError
 from factory.records import Record, new_record, schema_with
 
@@ -22,7 +23,7 @@ CREATED_BY = "raw_documents@1"
 
 def observe(source: SourceConfig) -> str:
     """The version of a source as it lies there now: 16 hex digits over relative paths and content digests, never over where it lies."""
-    return version_of(_entries(source)) if source.kind == "folder" else builtin_version(source)
+    return version_of(entries_of(source)) if source.kind == "folder" else builtin_version(source)
 
 
 def run(context: Context) -> None:
@@ -30,7 +31,7 @@ def run(context: Context) -> None:
     source = context.section(SourceConfig)
     name = context.spec.asset.rpartition("/")[2]
     if source.kind == "folder":
-        entries = _entries(source)
+        entries = entries_of(source)
         version, found = version_of(entries), _folder_documents(source, entries)
     else:
         version, found = builtin_version(source), builtin_documents(source)
@@ -40,10 +41,11 @@ def run(context: Context) -> None:
         raise SeedmillError(f"source {name!r} gave no document (dropped: {context.counts.dropped}); correct its path, include or limits")
 
 
-def _entries(source: SourceConfig) -> list[Entry]:
+def entries_of(source: SourceConfig, what: str = "source") -> list[Entry]:
+    """The files of a folder or prefix that the source asks for; raises where there is none."""
     entries = chosen(files_at(source.path).list(), source.include)
     if not entries:
-        raise SeedmillError(f"source {source.path!r} has no file that matches {list(source.include)}; correct its path or include")
+        raise SeedmillError(f"{what} {source.path!r} has no file that matches {list(source.include)}; correct its path or include")
     return entries
 
 

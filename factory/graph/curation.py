@@ -1,5 +1,6 @@
 """From raw documents to clean ones, seeds and question sets."""
 
+from factory.curation.config import SourceConfig
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
 
@@ -85,14 +86,20 @@ def stages(recipe: Recipe) -> list[Stage]:
 def _source(name: str, recipe: Recipe) -> Stage:
     source = recipe.sources[name]
     where = source.path or "every Python installation"
+    description = f"The source `{name}` as it came: {source.kind} from {where}, licence {source.license}."
+    return from_outside(f"raw_documents/{name}", description, "factory.curation.sources", source, "curation")
+
+
+def from_outside(name: str, description: str, module: str, source: SourceConfig, group: str) -> Stage:
+    """What reads a source: its identity is what lies there, which `module` observes, and not where."""
     return Stage(
-        name=f"raw_documents/{name}",
-        group="curation",
-        description=f"The source `{name}` as it came: {source.kind} from {where}, licence {source.license}.",
-        run="factory.curation.sources:run",
+        name=name,
+        group=group,
+        description=description,
+        run=f"{module}:run",
         section=source,
         kinds=("s3" if source.path.startswith("s3://") else "file", "parquet"),
         seeded=False,
-        observe="factory.curation.sources:observe",
+        observe=f"{module}:observe",
         places=frozenset({"path"}),
     )

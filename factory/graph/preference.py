@@ -5,6 +5,7 @@ from dataclasses import replace
 from pydantic import BaseModel
 
 from factory.errors import SeedmillError
+from factory.graph.curation import from_outside
 from factory.graph.stage import Stage
 from factory.preference.config import JudgeConfig
 from factory.recipe import Recipe
@@ -36,19 +37,8 @@ def _trivia(recipe: Recipe) -> list[Stage]:
     source = recipe.preference.trivia
     if source is None:
         return []
-    return [
-        Stage(
-            name="trivia_questions",
-            group="preference",
-            description=f"Trivia with answers from {source.path}, licence {source.license}.",
-            run="factory.preference.trivia_bank:run",
-            section=source,
-            kinds=("s3" if source.path.startswith("s3://") else "file", "parquet"),
-            seeded=False,
-            observe="factory.preference.trivia_bank:observe",
-            places=frozenset({"path"}),
-        )
-    ]
+    description = f"Trivia with answers from {source.path}, licence {source.license}."
+    return [from_outside("trivia_questions", description, "factory.preference.trivia_bank", source, "preference")]
 
 
 def _refusals(recipe: Recipe) -> Stage:

@@ -7,8 +7,9 @@ import random
 from collections.abc import Iterator
 
 from factory.context import Context
-from factory.curation.files import Entry, chosen, files_at, version_of
-from factory.curation.readers import RawDocument, Rejected, read_entry
+from factory.curation.files import Entry, files_at, version_of
+from factory.curation.rows import Rejected, Row, read_rows, text_of
+from factory.curation.sources import entries_of
 from factory.errors import SeedmillError
 from factory.preference.config import TriviaSource
 from factory.preference.held_out import plain
@@ -24,13 +25,13 @@ EXAMPLES = 3
 
 def observe(source: TriviaSource) -> str:
     """The version of the folder as it lies there now."""
-    return version_of(_entries(source))
+    return version_of(entries_of(source, "trivia source"))
 
 
 def run(context: Context) -> None:
     """Write `questions` (PROBLEM), each once; a row without question or answer is dropped by reason."""
     source = context.section(TriviaSource)
-    entries = _entries(source)
+    entries = entries_of(source, "trivia source")
     context.metrics["source_version"] = version_of(entries)
     context.write_records("questions", _questions(context, source, entries), PROBLEM)
     if not context.counts.kept:
@@ -38,41 +39,34 @@ def run(context: Context) -> None:
         raise SeedmillError(f"{source.path!r} holds no row with {fields} (dropped: {context.counts.dropped}); set text_field, answer_field")
 
 
-def _entries(source: TriviaSource) -> list[Entry]:
-    entries = chosen(files_at(source.path).list(), source.include)
-    if not entries:
-        raise SeedmillError(f"trivia source {source.path!r} has no file that matches {list(source.include)}; correct its path or include")
-    return entries
-
-
 def _questions(context: Context, source: TriviaSource, entries: list[Entry]) -> Iterator[Record]:
     seen: set[str] = set()
-    for question, answer in _rows(source, entries):
-        rejected = next((side.reason for side in (question, answer) if isinstance(side, Rejected)), None)
-        if isinstance(question, Rejected) or isinstance(answer, Rejected):
-            context.drop(str(rejected))
-        elif (key := plain(question.text)) in seen:
+    for row in _rows(source, entries):
+        found = row if isinstance(row, Rejected) else _record(source, row)
+        if isinstance(found, Rejected):
+            context.drop(found.reason)
+        elif (key := plain(found["text"])) in seen:
             context.drop("duplicate")
         else:
             seen.add(key)
             context.keep()
-            yield _record(source, question, answer.text.strip())
+            yield found
             if context.counts.kept == source.limit_documents:
                 return
 
 
-def _rows(source: TriviaSource, entries: list[Entry]) -> Iterator[tuple[RawDocument | Rejected, RawDocument | Rejected]]:
-    """Each row's question and answer: a file is read twice, side by side, once for either field."""
-    files, answers = files_at(source.path), source.model_copy(update={"text_field": source.answer_field})
-    for entry in entries:
-        yield from zip(read_entry(files, entry, source), read_entry(files, entry, answers), strict=True)
+def _rows(source: TriviaSource, entries: list[Entry]) -> Iterator[Row | Rejected]:
+    files = files_at(source.path)
+    return (row for entry in entries for row in read_rows(files, entry, source, (source.text_field, source.answer_field)))
 
 
-def _record(source: TriviaSource, question: RawDocument, answer: str) -> Record:
-    return {
-        **question_record(question.text.strip(), answer, question.locator, KNOWLEDGE, CREATED_BY),
-        "license": source.license,
-    }
+def _record(source: TriviaSource, row: Row) -> Record | Rejected:
+    sides = [text_of(row.values.get(field), row.locator) for field in (source.text_field, source.answer_field)]
+    texts = [side.strip() for side in sides if isinstance(side, str)]
+    if len(texts) < len(sides):
+        return next(side for side in sides if isinstance(side, Rejected))
+    question, answer = texts
+    return {**question_record(question, answer, row.locator, KNOWLEDGE, CREATED_BY), "license": source.license}
 
 
 def draw_from_bank(context: Context, number: int, lots: random.Random) -> tuple[list[Trivia], list[Trivia]]:

@@ -62,6 +62,16 @@ def pair(question: Record) -> Record:
     )
 
 
+def assert_held_out(asked, folders, number):
+    """The check of `asked` finds so many held-out questions, and fails where that is more than none."""
+    inputs = [SimpleNamespace(asset=name, version="v") for name in ("benchmarks", "refusals")]
+    manifest = SimpleNamespace(asset=asked, inputs=inputs)
+    store = SimpleNamespace(manifest=lambda asset, _: SimpleNamespace(asset=asset), outputs=lambda manifest, *_: folders[manifest.asset])
+    result = NO_HELD_OUT.result(KEY, SimpleNamespace(store=store), manifest)
+    assert (result.passed, result.severity) == (number == 0, dg.AssetCheckSeverity.ERROR)
+    assert result.metadata["held_out"].value == number
+
+
 def written(folder, **sets):
     context = Context.of(JobSpec(key="k", asset=folder.name, run="", section={}, seed=0, inputs={}, folder=str(folder)))
     for name, rows in sets.items():
@@ -91,12 +101,7 @@ def test_a_pair_about_a_held_out_question_is_found_by_its_text(tmp_path, asked, 
         "benchmarks": written(tmp_path / "benchmarks", problems=[problem("Of the benchmark,\nin two lines?")]),
         "refusals": written(tmp_path / "refusals", questions=[problem("Trivia held out?")]),
     }
-    inputs = [SimpleNamespace(asset=name, version="v") for name in ("benchmarks", "refusals")]
-    manifest = SimpleNamespace(asset="judged_pairs", inputs=inputs)
-    store = SimpleNamespace(manifest=lambda asset, _: SimpleNamespace(asset=asset), outputs=lambda manifest, *_: folders[manifest.asset])
-    result = NO_HELD_OUT.result(KEY, SimpleNamespace(store=store), manifest)
-    assert (result.passed, result.severity) == (held_out == 0, dg.AssetCheckSeverity.ERROR)
-    assert result.metadata["held_out"].value == held_out
+    assert_held_out("judged_pairs", folders, held_out)
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.6, True), (0.95, False)])
@@ -183,12 +188,7 @@ def test_a_chat_in_which_a_held_out_question_is_put_is_found(tmp_path, asked, he
         "benchmarks": written(tmp_path / "benchmarks", problems=[problem("Of the benchmark, in two lines?")]),
         "refusals": written(tmp_path / "refusals", questions=[problem("Trivia held out?")]),
     }
-    inputs = [SimpleNamespace(asset=name, version="v") for name in ("benchmarks", "refusals")]
-    manifest = SimpleNamespace(asset="sft_conversations", inputs=inputs)
-    store = SimpleNamespace(manifest=lambda asset, _: SimpleNamespace(asset=asset), outputs=lambda manifest, *_: folders[manifest.asset])
-    result = NO_HELD_OUT.result(KEY, SimpleNamespace(store=store), manifest)
-    assert (result.passed, result.severity) == (held_out == 0, dg.AssetCheckSeverity.ERROR)
-    assert result.metadata["held_out"].value == held_out
+    assert_held_out("sft_conversations", folders, held_out)
 
 
 def test_the_held_out_check_looks_at_all_that_post_training_learns_from():

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from factory.curation import readers
+from factory.curation import rows
 from factory.curation.config import SourceConfig
 from factory.curation.files import Entry, LocalFolder
 from factory.curation.sources import observe
@@ -136,7 +136,7 @@ def test_a_disk_that_is_full_while_a_table_is_copied_is_not_called_a_broken_file
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(readers.shutil, "copyfileobj", full)
+    monkeypatch.setattr(rows.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         read(folder)
 
