@@ -2,9 +2,13 @@
 
 Last bits depend on what shares a batch, so pairs are packed in stored order, whatever the run's own order; and the key holds
 all that has a say in the bits.
+
+A file of the cache ends with a seal over its key and its content. Trained on, wrong values would look like any others; so a file
+that is not as it was written, or was written for something else, is computed again.
 """
 
 import functools
+import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,13 +30,15 @@ from factory.training.rows import Batch
 from factory.training.stage import Parent
 
 VALUES = "log_probabilities"
+SEAL_BYTES = hashlib.sha256().digest_size
 
 
 def log_probabilities(context: Context, section: DpoConfig, model: Chunks, groups: list[Group], parent: Parent) -> np.ndarray:
     """Summed log-probabilities [pairs, 2] (chosen, rejected), float32, under `model`, which holds the parent's weights."""
-    path = context.cache / "reference" / f"{_key(context, section, parent)}.npy"
-    if from_main(path.exists()):
-        return np.load(path)
+    path = context.cache / "reference" / f"{_key(context, section, groups, parent)}.npy"
+    kept = from_main(_kept(context, path) if is_main() else None)
+    if kept is not None:
+        return kept
     layout = pack([group.length for group in groups], section.sequence_length)
     layout += [[] for _ in range(-len(layout) % section.micro_batch)]
     values = _evaluate(PackedRows(section.pairs, groups, layout, section.sequence_length), section, model)
@@ -42,16 +48,35 @@ def log_probabilities(context: Context, section: DpoConfig, model: Chunks, group
     return values
 
 
-def _key(context: Context, section: DpoConfig, parent: Parent) -> str:
+def _key(context: Context, section: DpoConfig, groups: list[Group], parent: Parent) -> str:
     chosen = section.model_dump(include={"sequence_length", "micro_batch", "precision", "fp8", "layout"})
-    return json_digest({"parent": parent.digest, "pairs": context.inputs[section.pairs].digest, **chosen})
+    pairs = {"pairs": context.inputs[section.pairs].digest, "number": len(groups)}
+    return json_digest({"parent": parent.digest, "device": DEVICE.type, **pairs, **chosen})
+
+
+def _kept(context: Context, path: Path) -> np.ndarray | None:
+    """The values of an earlier run; None where there are none, or where their seal is broken."""
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    values, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
+    if seal != _seal(path, values):
+        context.log(f"the kept reference {path} is not as it was written, or of other pairs: it is computed again")
+        return None
+    return np.load(io.BytesIO(values))
 
 
 def _keep(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
     np.save(stream, values)
-    write_atomically(path, stream.getvalue())
+    content = stream.getvalue()
+    write_atomically(path, content + _seal(path, content))
+
+
+def _seal(path: Path, content: bytes) -> bytes:
+    """The digest of a cached file's name, which is its key, and its content."""
+    return hashlib.sha256(path.name.encode() + content).digest()
 
 
 @torch.no_grad()
