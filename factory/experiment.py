@@ -1,6 +1,5 @@
 """An experiment: a recipe and a seed over a store. It knows which version of each asset it wants, and which it has."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -102,11 +101,8 @@ class Experiment:
 
     def observe(self, stage: Stage) -> str | None:
         """The version of the stage's source as it lies there now; None for a stage that reads only artefacts."""
-        if stage.observe is None:
-            return None
         if stage.name not in self._observed:
-            module, _, function = stage.observe.partition(":")
-            self._observed[stage.name] = getattr(importlib.import_module(module), function)(stage.section)
+            self._observed[stage.name] = stage.look()
         return self._observed[stage.name]
 
     def _walk(self, last: Stage | None = None) -> dict[str, AssetState]:

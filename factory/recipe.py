@@ -6,6 +6,7 @@ finds wrong into one line that names the field, the value and the remedy.
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -22,7 +23,7 @@ from factory.release.config import ReleaseConfig
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 from factory.store.config import StoreConfig
-from factory.synthesis.config import SynthesisConfig, TeacherConfig
+from factory.synthesis.config import ChatSource, SynthesisConfig, TeacherConfig
 from factory.tokens.config import PHI4_SHARES, BlendConfig, Cluster, LongDocuments, Shares, TokenizerConfig
 from factory.tokens.config import LongContextConfig as LongContextBlendConfig
 from factory.training.config import DpoConfig, ImportConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
@@ -38,6 +39,14 @@ def _part_of_a_key(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_part_of_a_key)]
+
+
+def _told_apart(what: str, names: Iterable[str]) -> None:
+    """Raise where two names would be one to the orchestrator, which writes an underscore for a hyphen."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.replace("-", "_"), name)) != name:
+            raise ValueError(f"{what} {other!r} and {name!r} differ in hyphens and underscores alone: rename one")
 
 
 class CurationSection(Section):
@@ -107,6 +116,7 @@ class Recipe(Section):
     store: StoreConfig = StoreConfig()
     cluster: ClusterConfig = LocalConfig()
     sources: dict[Name, SourceConfig] = Field(min_length=1, description="the raw material, by name")
+    chats: dict[Name, ChatSource] = Field(default={}, description="fine-tuning conversations of one's own, by name")
     curation: CurationSection = CurationSection()
     synthesis: SynthesisConfig = SynthesisConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
@@ -147,12 +157,9 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _sources_are_told_apart(self) -> Self:
-        """The orchestrator writes an underscore for a hyphen."""
-        seen: dict[str, str] = {}
-        for name in self.sources:
-            if (other := seen.setdefault(name.replace("-", "_"), name)) != name:
-                raise ValueError(f"sources {other!r} and {name!r} differ in hyphens and underscores alone: rename one")
+    def _names_are_told_apart(self) -> Self:
+        _told_apart("sources", self.sources)
+        _told_apart("chats", self.chats)
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from factory.cli.words import size
 from factory.cluster.config import KubernetesConfig, SlurmConfig
 from factory.errors import SeedmillError
+from factory.graph import build
 from factory.recipe import Recipe, load
 from factory.store import open_store
 from factory.store.local import LocalStore
@@ -87,18 +88,17 @@ def walls() -> Finding:
 
 
 def sources(recipe: Recipe) -> Finding:
-    """The sources as they lie there now: each must exist, be readable and hold a file that is asked for."""
-    from factory.curation.sources import observe
-
+    """All that comes from outside as it lies there now: each must exist, be readable and hold a file that is asked for."""
+    found = {stage.name.removeprefix("raw_documents/"): stage for stage in build(recipe).values() if stage.observe}
     wrong = []
-    for name, source in recipe.sources.items():
+    for name, stage in found.items():
         try:
-            observe(source)
+            stage.look()
         except (SeedmillError, OSError) as error:
             wrong.append(f"{name}: {error}")
     if wrong:
-        return Finding("sources", "fail", "; ".join(wrong), "make them readable, or mend `sources` in the recipe")
-    return Finding("sources", "ok", f"{', '.join(recipe.sources)}: all there")
+        return Finding("sources", "fail", "; ".join(wrong), "make them readable, or mend their sections in the recipe")
+    return Finding("sources", "ok", f"{', '.join(found)}: all there")
 
 
 def workspace(recipe: Recipe) -> Finding:

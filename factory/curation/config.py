@@ -1,6 +1,6 @@
 """The settings of the curation stages. The paper states none of these values: each default is our choice for the laptop recipe."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,26 +18,37 @@ OPTION_GRIDS = (
 """Answer grids of multiple-choice tests: their 13-grams say nothing about any one question (paper, appendix B)."""
 
 
-class SourceConfig(Section):
-    """One source of raw documents: a folder, an S3 prefix, or text that every Python installation brings along."""
+class FolderConfig(Section):
+    """Files from outside: a folder or an S3 prefix, which of its files, and how much of them."""
 
-    kind: SourceKind = Field(default="folder", description="a folder or prefix of files, or one of the built-in organic sources")
-    path: str = Field(default="", description="folder, or s3://BUCKET/PREFIX; for kind `folder` only")
+    path: str = Field(default="", description="folder, or s3://BUCKET/PREFIX")
     include: tuple[str, ...] = Field(default=("*",), min_length=1, description="globs of relative paths to read; `*` also matches `/`")
-    license: str = Field(default="PSF-2.0", min_length=1, description="SPDX licence of the documents")
-    cluster: Literal["web", "code", "acquired"] = Field(default="web", description="which cluster of the mixture the documents join")
-    text_field: str = Field(default="text", min_length=1, description="the text's field in JSONL and Parquet")
+    license: str = Field(default="unknown", min_length=1, description="SPDX licence of what the files hold")
     id_field: str = Field(default="", description="the id's field in JSONL and Parquet; empty: the row's number")
     limit_documents: int | None = Field(default=None, ge=1, description="stop after so many documents")
     max_bytes: int | None = Field(default=None, ge=1, description="stop before reading more than so many bytes of text")
     max_document_bytes: int = Field(default=4_000_000, ge=1_000, le=1_000_000_000, description="drop longer documents, unread beyond this")
 
     @model_validator(mode="after")
-    def _path_fits_kind(self) -> "SourceConfig":
-        if (self.kind == "folder") != bool(self.path):
-            raise ValueError(f"path is {self.path!r} with kind {self.kind!r}: kind `folder` needs a path, the built-in kinds take none")
+    def _prefix_has_a_bucket(self) -> Self:
         if self.path.startswith("s3://") and not self.path.removeprefix("s3://").partition("/")[0]:
             raise ValueError(f"path {self.path!r} names no bucket: write s3://BUCKET/PREFIX")
+        return self
+
+
+class SourceConfig(FolderConfig):
+    """One source of raw documents: a folder, an S3 prefix, or text that every Python installation brings along."""
+
+    kind: SourceKind = Field(default="folder", description="a folder or prefix of files, or one of the built-in organic sources")
+    path: str = Field(default="", description="folder, or s3://BUCKET/PREFIX; for kind `folder` only")
+    license: str = Field(default="PSF-2.0", min_length=1, description="SPDX licence of the documents")
+    cluster: Literal["web", "code", "acquired"] = Field(default="web", description="which cluster of the mixture the documents join")
+    text_field: str = Field(default="text", min_length=1, description="the text's field in JSONL and Parquet")
+
+    @model_validator(mode="after")
+    def _path_fits_kind(self) -> Self:
+        if (self.kind == "folder") != bool(self.path):
+            raise ValueError(f"path is {self.path!r} with kind {self.kind!r}: kind `folder` needs a path, the built-in kinds take none")
         return self
 
 
@@ -89,7 +100,7 @@ class DecontaminationConfig(Section):
     common_problems: int = Field(default=3, ge=2, description="a 13-gram that so many benchmark problems share identifies none of them")
 
     @model_validator(mode="after")
-    def _thresholds_are_ordered(self) -> "DecontaminationConfig":
+    def _thresholds_are_ordered(self) -> Self:
         if self.info_threshold >= self.contaminated_threshold:
             raise ValueError(f"info_threshold {self.info_threshold} must lie below contaminated_threshold {self.contaminated_threshold}")
         return self

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
-from factory.curation.config import SourceConfig
+from factory.curation.config import FolderConfig
 from factory.curation.files import Entry, Files
 from factory.curation.packing import SKIP, form_of, opened
 from factory.errors import SeedmillError
@@ -33,7 +33,7 @@ class Rejected:
     reason: str
 
 
-def read_rows(files: Files, entry: Entry, source: SourceConfig, fields: Sequence[str]) -> Iterator[Row | Rejected]:
+def read_rows(files: Files, entry: Entry, source: FolderConfig, fields: Sequence[str]) -> Iterator[Row | Rejected]:
     """The rows of one file; any other format than JSONL and Parquet is rejected whole."""
     form = form_of(entry.path)
     if form not in FORMS:
@@ -63,7 +63,7 @@ def _named(row: Row, path: str, id_field: str) -> Row:
     return Row(f"{path}#{name}", row.values) if isinstance(name, str | int) else row
 
 
-def _json_rows(stream: IO[bytes], path: str, source: SourceConfig, _: Sequence[str]) -> Iterator[Row | Rejected]:
+def _json_rows(stream: IO[bytes], path: str, source: FolderConfig, _: Sequence[str]) -> Iterator[Row | Rejected]:
     for number, line in enumerate(_lines(stream, source.max_document_bytes), start=1):
         locator = f"{path}#{number}"
         yield Rejected(locator, "too_long") if line is None else _json_row(line, locator)
@@ -92,7 +92,7 @@ def _lines(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
         yield None
 
 
-def _parquet_rows(stream: IO[bytes], path: str, source: SourceConfig, fields: Sequence[str]) -> Iterator[Row | Rejected]:
+def _parquet_rows(stream: IO[bytes], path: str, source: FolderConfig, fields: Sequence[str]) -> Iterator[Row | Rejected]:
     with tempfile.TemporaryFile() as file:
         # Parquet is read from its end, and neither an object's stream nor a hashed file can seek.
         shutil.copyfileobj(stream, file, SKIP)
@@ -114,6 +114,13 @@ def _parquet_row(cells: Mapping[str, Any], locator: str, limit: int) -> Row | Re
         values = {name: cell.as_py() for name, cell in cells.items()}
     except UnicodeDecodeError:  # Arrow takes the file's word for it that a string is UTF-8
         return Rejected(locator, "invalid_utf8")
-    if sum(len(value.encode("utf-8", "surrogatepass")) for value in values.values() if isinstance(value, str)) > limit:
-        return Rejected(locator, "too_long")
-    return Row(locator, values)
+    return Rejected(locator, "too_long") if _bytes(values) > limit else Row(locator, values)
+
+
+def _bytes(value: object) -> int:
+    """The bytes of all text in a value, however deep it lies."""
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, Mapping):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from factory.context import Context
 from factory.curation.builtin import builtin_documents, builtin_version
-from factory.curation.config import SourceConfig
+from factory.curation.config import FolderConfig, SourceConfig
 from factory.curation.files import Entry, chosen, files_at, version_of
 from factory.curation.readers import RawDocument, read_entry
 from factory.curation.rows import Rejected
@@ -41,7 +41,7 @@ def run(context: Context) -> None:
         raise SeedmillError(f"source {name!r} gave no document (dropped: {context.counts.dropped}); correct its path, include or limits")
 
 
-def entries_of(source: SourceConfig, what: str = "source") -> list[Entry]:
+def entries_of(source: FolderConfig, what: str = "source") -> list[Entry]:
     """The files of a folder or prefix that the source asks for; raises where there is none."""
     entries = chosen(files_at(source.path).list(), source.include)
     if not entries:

@@ -1,6 +1,6 @@
 """From raw documents to clean ones, seeds and question sets."""
 
-from factory.curation.config import SourceConfig
+from factory.curation.config import FolderConfig
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
 
@@ -90,7 +90,7 @@ def _source(name: str, recipe: Recipe) -> Stage:
     return from_outside(f"raw_documents/{name}", description, "factory.curation.sources", source, "curation")
 
 
-def from_outside(name: str, description: str, module: str, source: SourceConfig, group: str) -> Stage:
+def from_outside(name: str, description: str, module: str, source: FolderConfig, group: str) -> Stage:
     """What reads a source: its identity is what lies there, which `module` observes, and not where."""
     return Stage(
         name=name,

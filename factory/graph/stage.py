@@ -1,5 +1,6 @@
 """A stage of the graph: the single truth about an asset, from which status, jobs and the Dagster assets are all made."""
 
+import importlib
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -46,3 +47,10 @@ class Stage:
             *path, name = place.split(".")
             reduce(lambda value, key: value.get(key, {}), path, settings).pop(name, None)
         return settings
+
+    def look(self) -> str | None:
+        """The version of what the stage reads from outside, as it lies there now; None for one that reads only artefacts."""
+        if self.observe is None:
+            return None
+        module, _, function = self.observe.partition(":")
+        return getattr(importlib.import_module(module), function)(self.section)

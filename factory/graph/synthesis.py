@@ -1,5 +1,6 @@
 """What the teacher writes: rewrites, synthetic documents, conversations."""
 
+from factory.graph.curation import from_outside
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
 
@@ -11,7 +12,9 @@ def stages(recipe: Recipe) -> list[Stage]:
     who = f"the teacher {synthesis.teacher.model}" + (
         " (a program, not a language model)" if synthesis.teacher.kind == "procedural" else ""
     )
+    chats = [_chats(name, recipe) for name in recipe.chats]
     return [
+        *chats,
         Stage(
             name="web_rewrites",
             group="synthesis",
@@ -38,9 +41,15 @@ def stages(recipe: Recipe) -> list[Stage]:
             description="Chats for supervised fine-tuning: problems in three styles, instructions, identity, safety and honest refusals.",
             run="factory.synthesis.conversations:run",
             section=synthesis.sft_conversations,
-            inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks"),
+            inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks", *(stage.name for stage in chats)),
             code_version=2,
             kinds=("python", "parquet"),
             runtime=teacher,
         ),
     ]
+
+
+def _chats(name: str, recipe: Recipe) -> Stage:
+    source = recipe.chats[name]
+    description = f"Conversations of one's own, on {source.domain}, from {source.path}, licence {source.license}."
+    return from_outside(f"chats/{name}", description, "factory.synthesis.chat_bank", source, "synthesis")

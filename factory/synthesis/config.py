@@ -10,10 +10,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from factory.curation.config import FolderConfig
 from factory.settings import Section
 
 PROCEDURAL_MODEL = "procedural-teacher"
 SHARES_TOLERANCE = 1e-9
+Domain = Literal["math", "coding", "reasoning", "conversation", "identity", "safety"]
+"""What a fine-tuning conversation is about (paper, section 4.1)."""
 
 
 class TeacherIdentity(Section):
@@ -154,6 +157,34 @@ class ConversationConfig(TaughtSection):
         if abs(sum(self.style_weights) - 1) > SHARES_TOLERANCE:
             raise ValueError(f"style_weights {self.style_weights} must sum to 1")
         return self
+
+
+class ChatSource(FolderConfig):
+    """Fine-tuning conversations of one's own: JSONL or Parquet rows with a list of messages, or with a prompt and its answer."""
+
+    path: str = Field(min_length=1, description="Folder, or s3://BUCKET/PREFIX.")
+    include: tuple[str, ...] = Field(default=("*.jsonl*", "*.parquet"), min_length=1, description="Globs of relative paths to read.")
+    domain: Domain = Field(description="What the conversations are about: counted, and a word for `training.sft.leave_out`.")
+    messages_field: str = Field(default="", description="The messages' field; empty: `messages`, unless `prompt_field` is set.")
+    prompt_field: str = Field(default="", description="The prompt's field in instruction data.")
+    answer_field: str = Field(default="", description="The answer's field in instruction data.")
+    system_field: str = Field(default="", description="The system message's field in instruction data, where it has one.")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        paired = bool(self.prompt_field) == bool(self.answer_field)
+        if not paired or (self.messages_field and self.prompt_field) or (self.system_field and not self.prompt_field):
+            raise ValueError(
+                f"messages_field {self.messages_field!r}, prompt_field {self.prompt_field!r}, answer_field {self.answer_field!r} and "
+                f"system_field {self.system_field!r}: set the first alone, or prompt_field and answer_field, with or without system_field"
+            )
+        return self
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that a row is read for."""
+        asked = (self.prompt_field, self.answer_field, self.system_field) if self.prompt_field else (self.messages_field or "messages",)
+        return tuple(field for field in asked if field)
 
 
 class SynthesisConfig(Section):

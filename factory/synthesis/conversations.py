@@ -1,7 +1,7 @@
 """The supervised fine-tuning set: problems in three styles, code for instructions, best answers, honest refusals, identity, safety.
 
-Section 4 of the paper: ChatML only; domains mathematics, coding, reasoning, conversation, identity and safety. No question of
-a benchmark and no held-out trivia get in, from whichever input they come.
+Section 4 of the paper: ChatML only; domains mathematics, coding, reasoning, conversation, identity and safety. Chats of one's own
+(inputs `chats/NAME`) join as they are. No question of a benchmark and no held-out trivia get in, from whichever input they come.
 """
 
 from collections import Counter
@@ -15,6 +15,7 @@ from factory.records import Record, derive, new_record
 from factory.schemas import CONVERSATION
 from factory.synthesis.best_of import best_answers
 from factory.synthesis.chat import chat_text
+from factory.synthesis.chat_bank import fingerprint
 from factory.synthesis.config import ConversationConfig
 from factory.synthesis.documents import endless
 from factory.synthesis.formats import read_instructed_code
@@ -62,6 +63,7 @@ def _conversations(context: Context, section: ConversationConfig) -> Iterator[Re
     )
     for domain, chats, share in persona:
         yield from _drawn(domain, list(chats), round(share * section.conversations), context.random(domain))
+    yield from _own_chats(context)
 
 
 def _problems(context: Context, section: ConversationConfig) -> Iterator[Record]:
@@ -87,6 +89,18 @@ def _instructions(context: Context) -> Iterator[Record]:
     for row in context.inputs["synthetic_documents"].records("documents"):
         if row["kind"] == "instruction":
             yield _conversation(row, *read_instructed_code(row["text"]), "coding", TRANSFORM)
+
+
+def _own_chats(context: Context) -> Iterator[Record]:
+    """The imported chats, each the record that it was; one that two sets hold is taken from the first by name."""
+    seen: set[bytes] = set()
+    for name in sorted(name for name in context.inputs if name.startswith("chats/")):
+        for row in context.inputs[name].records("conversations"):
+            if (key := fingerprint(row["messages"])) in seen:
+                context.drop("duplicate")
+            else:
+                seen.add(key)
+                yield row
 
 
 def _conversation(parent: Record, question: str, answer: str, domain: str, created_by: str) -> Record:

@@ -38,7 +38,7 @@ class Runner:
     def __call__(self, asset: str, function: str, section: Section, *inputs: str, seed: int = 0, **runtime: object) -> Finished:
         self.runs += 1
         folder = self.folder / f"{self.runs:02d}-{asset}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         specs = {name: InputSpec(asset=name, version="v", digest="d", path=str(self.done[name].output.path)) for name in inputs}
         runtime = {"cache": str(self.folder / "cache"), **runtime}
         spec = JobSpec(
