@@ -26,7 +26,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             "factory.preference.pivotal:run",
             preference.pivotal,
             ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
-            code_version=5,
+            code_version=6,
             processes=preference.pivotal.workers,
         ),
         judged("judged_pairs", "Whole answers of several responders", recipe, preference.judge),

@@ -15,8 +15,10 @@ from factory.preference.search import TOLERANCE
 from factory.preference.tree import Tally
 from factory.preference.verify import Tested
 from factory.records import Record
+from factory.tokens.tokenizer import Tokenizer
 
 CREATED_BY = "pivotal_token_search@2"
+REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,25 @@ def _other(test: Tested, token: int) -> Side:
 def pair_record(pair: TokenPair, question: Record, examiner: Examiner) -> Record:
     """The pair as a PAIR record: the prompt is the query and the answer's prefix, both responses are one token."""
     before, tokenizer = pair.test.before, examiner.tokenizer
-    words = {name: tokenizer.decode([side.token]) for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected))}
+    words = {"chosen": tokenizer.decode([pair.chosen.token]), "rejected": tokenizer.decode([pair.rejected.token])}
+    chosen, rejected = (_readable(side.token, tokenizer) for side in (pair.chosen, pair.rejected))
     return preference_pair(
         question,
         kind="pivotal_token",
         created_by=CREATED_BY,
-        text=f"{question['text']}\n{tokenizer.decode(before.prefix)}\n+{words['chosen']!r}\n-{words['rejected']!r}",
+        text=f"{question['text']}\n{tokenizer.decode(before.prefix)}\n+{chosen}\n-{rejected}",
         prompt=[*pair.test.tree.prompt, *before.prefix],
         chosen=[pair.chosen.token],
         rejected=[pair.rejected.token],
         evidence=json.dumps(_evidence(pair, words), sort_keys=True),
         part=f"answer-token-{len(before.prefix)}",
     )
+
+
+def _readable(token: int, tokenizer: Tokenizer) -> str:
+    """A token as people read it: one that is a part of a character as its bytes, or pairs of different ones would have one id."""
+    word = tokenizer.decode([token])
+    return repr(tokenizer.encoding.decode_single_token_bytes(token) if REPLACEMENT in word else word)
 
 
 def _evidence(pair: TokenPair, words: dict[str, str]) -> dict[str, object]:
