@@ -5,6 +5,7 @@ manifests, and the command `report` adds them up.
 """
 
 import json
+from collections.abc import Mapping
 
 from factory.context import Context
 from factory.evaluation.statistics import share
@@ -109,9 +110,18 @@ def sources(facts: Facts) -> str:
     return (
         "## Data\n\n"
         + table(["source", "cluster", "licence", "documents read"], rows)
+        + _own_chats(facts)
         + f"\n\nSynthetic text and post-training data; text was written by: {', '.join(teachers) or 'nobody'}.\n\n"
         + table(["asset", "made", "number"], made)
     )
+
+
+def _own_chats(facts: Facts) -> str:
+    rows = [
+        [m.asset, m.section["domain"], m.section["license"], f"{m.counts.kept:,}", _numbered(m.metrics["languages"])]
+        for m in facts.under("chats")
+    ]
+    return "\n\n" + table(["imported chats", "domain", "licence", "chats read", "languages"], rows) if rows else ""
 
 
 def curation(facts: Facts) -> str:
@@ -194,4 +204,8 @@ def _change(change: dict[str, object]) -> str:
 
 
 def _dropped(manifest: Manifest) -> str:
-    return ", ".join(f"{reason}: {number:,}" for reason, number in sorted(manifest.counts.dropped.items())) or "nothing"
+    return _numbered(dict(sorted(manifest.counts.dropped.items()))) or "nothing"
+
+
+def _numbered(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{what}: {number:,}" for what, number in counts.items())

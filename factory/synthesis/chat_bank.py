@@ -42,6 +42,8 @@ def run(context: Context) -> None:
     context.write_records("conversations", _records(context, source, _rows(source, entries, names), languages), CONVERSATION)
     context.metrics["languages"] = dict(languages.most_common())
     _check(context, source, names)
+    counts = context.counts
+    context.log(f"kept {counts.kept} of {counts.read} chats, dropped {counts.dropped}, languages {context.metrics['languages']}")
 
 
 def _check(context: Context, source: ChatSource, names: set[str]) -> None:
