@@ -1,11 +1,14 @@
 """Finished pieces of a stage's work, and the atomic writes under them."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+SEAL_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+
+
+def sealed(name: str, content: bytes) -> bytes:
+    """What to write as the file `name` so that `unsealed` gets `content` back, or knows better: behind it the SHA-256 of both."""
+    return content + hashlib.sha256(name.encode() + content).digest()
+
+
+def unsealed(path: Path) -> bytes | None:
+    """What was sealed into a file; None where the file was cut or changed since, or sealed under another name."""
+    data = path.read_bytes()
+    content = data[:-SEAL_BYTES]
+    return content if data == sealed(path.name, content) else None

@@ -3,12 +3,11 @@
 Last bits depend on what shares a batch, so pairs are packed in stored order, whatever the run's own order; and the key holds
 all that has a say in the bits.
 
-A file of the cache ends with a seal over its key and its content. Trained on, wrong values would look like any others; so a file
-that is not as it was written, or was written for something else, is computed again.
+Trained on, wrong values would look like any others. So a file of the cache is sealed under its key, and computed again where it is
+not as it was written, or was written for something else.
 """
 
 import functools
-import hashlib
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from factory.context import Context
 from factory.digest import json_digest
-from factory.parts import write_atomically
+from factory.parts import sealed, unsealed, write_atomically
 from factory.training import objectives
 from factory.training.config import DpoConfig
 from factory.training.distributed import from_main, is_main, speaks_for_loss, sum_over_world
@@ -30,7 +29,6 @@ from factory.training.rows import Batch
 from factory.training.stage import Parent
 
 VALUES = "log_probabilities"
-SEAL_BYTES = hashlib.sha256().digest_size
 
 
 def log_probabilities(context: Context, section: DpoConfig, model: Chunks, groups: list[Group], parent: Parent) -> np.ndarray:
@@ -58,9 +56,8 @@ def _kept(context: Context, path: Path) -> np.ndarray | None:
     """The values of an earlier run; None where there are none, or where their seal is broken."""
     if not path.exists():
         return None
-    content = path.read_bytes()
-    values, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
-    if seal != _seal(path, values):
+    values = unsealed(path)
+    if values is None:
         context.log(f"the kept reference {path} is not as it was written, or of other pairs: it is computed again")
         return None
     return np.load(io.BytesIO(values))
@@ -70,13 +67,7 @@ def _keep(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
     np.save(stream, values)
-    content = stream.getvalue()
-    write_atomically(path, content + _seal(path, content))
-
-
-def _seal(path: Path, content: bytes) -> bytes:
-    """The digest of a cached file's name, which is its key, and its content."""
-    return hashlib.sha256(path.name.encode() + content).digest()
+    write_atomically(path, sealed(path.name, stream.getvalue()))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import pytest
 from training_worlds import SHORT, World, digest_of, metrics_of, run_here
 
 from factory.context import Context
+from factory.parts import SEAL_BYTES
 from factory.training import reference
 from factory.training.config import DpoConfig, LayoutConfig, ModelConfig
 from factory.training.distributed import joined
@@ -111,7 +112,7 @@ def halve(path: Path) -> None:
 def flip(path: Path) -> None:
     """One bit of the last value."""
     content = bytearray(path.read_bytes())
-    content[-reference.SEAL_BYTES - 2] ^= 1
+    content[-SEAL_BYTES - 2] ^= 1
     path.write_bytes(content)
 
 
