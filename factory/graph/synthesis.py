@@ -3,6 +3,7 @@
 from factory.graph.curation import from_outside
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
+from factory.synthesis.config import ConversationConfig
 
 
 def stages(recipe: Recipe) -> list[Stage]:
@@ -40,13 +41,21 @@ def stages(recipe: Recipe) -> list[Stage]:
             group="synthesis",
             description="Chats for supervised fine-tuning: problems in three styles, instructions, identity, safety and honest refusals.",
             run="factory.synthesis.conversations:run",
-            section=synthesis.sft_conversations,
+            section=_conversations(recipe),
             inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks", *(stage.name for stage in chats)),
             code_version=2,
             kinds=("python", "parquet"),
             runtime=teacher,
         ),
     ]
+
+
+def _conversations(recipe: Recipe) -> ConversationConfig:
+    """The fine-tuning set's section; imported chats are decontaminated as documents are."""
+    section = recipe.synthesis.sft_conversations
+    if not recipe.chats or section.decontamination:
+        return section
+    return section.model_copy(update={"decontamination": recipe.curation.decontamination})
 
 
 def _chats(name: str, recipe: Recipe) -> Stage:

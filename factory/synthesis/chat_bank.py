@@ -6,7 +6,7 @@ They are no document source: no mixture of pretraining reads them, and each keep
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from factory.context import Context
 from factory.curation.files import Entry, files_at, version_of
@@ -17,6 +17,7 @@ from factory.errors import SeedmillError
 from factory.preference.held_out import plain
 from factory.records import Record, new_record
 from factory.schemas import CONVERSATION
+from factory.spec import Counts
 from factory.synthesis.chat import chat_text
 from factory.synthesis.config import ChatSource
 from factory.synthesis.messages import Messages, read_messages
@@ -42,8 +43,7 @@ def run(context: Context) -> None:
     context.write_records("conversations", _records(context, source, _rows(source, entries, names), languages), CONVERSATION)
     context.metrics["languages"] = dict(languages.most_common())
     _check(context, source, names)
-    counts = context.counts
-    context.log(f"kept {counts.kept} of {counts.read} chats, dropped {counts.dropped}, languages {context.metrics['languages']}")
+    context.log(_summary(context.counts, context.metrics["languages"]))
 
 
 def _check(context: Context, source: ChatSource, names: set[str]) -> None:
@@ -52,6 +52,11 @@ def _check(context: Context, source: ChatSource, names: set[str]) -> None:
         raise SeedmillError(f"chats {source.path!r}: {has}; set messages_field, or prompt_field and answer_field")
     if not context.counts.kept:
         raise SeedmillError(f"chats {source.path!r} hold no usable chat (dropped: {context.counts.dropped}); mend its rows or path")
+
+
+def _summary(counts: Counts, languages: Mapping[str, int]) -> str:
+    reasons, spoken = (", ".join(f"{what} {number}" for what, number in of.items()) for of in (counts.dropped, languages))
+    return f"kept {counts.kept} of {counts.read} chats; dropped: {reasons or 'none'}; languages: {spoken}"
 
 
 def fingerprint(messages: Messages) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from factory.curation.config import FolderConfig
+from factory.curation.config import DecontaminationConfig, FolderConfig
 from factory.settings import Section
 
 PROCEDURAL_MODEL = "procedural-teacher"
@@ -149,6 +149,11 @@ class ConversationConfig(TaughtSection):
         description="Ask the teacher about those answers that no oracle accepts: do they match the key in other words?",
     )
     max_answer_tokens: int = Field(default=1024, ge=1, description="Longest of those answers, in tokens.")
+    decontamination: DecontaminationConfig | None = Field(
+        default=None,
+        exclude_if=lambda how: how is None,
+        description="How imported chats are held against the benchmarks; as `curation.decontamination` says, where nothing is set.",
+    )
     model_name: str = Field(default="Seedmill", min_length=1, description="What the model calls itself.")
     maker: str = Field(default="the Seedmill project", min_length=1, description="Whom the model names as its maker.")
 

@@ -1,7 +1,8 @@
 """The supervised fine-tuning set: problems in three styles, code for instructions, best answers, honest refusals, identity, safety.
 
 Section 4 of the paper: ChatML only; domains mathematics, coding, reasoning, conversation, identity and safety. Chats of one's own
-(inputs `chats/NAME`) join as they are. No question of a benchmark and no held-out trivia get in, from whichever input they come.
+(inputs `chats/NAME`) join as they are, when they are clean by the same algorithm as documents. No question of a benchmark and no
+held-out trivia get in, from whichever input they come.
 """
 
 from collections import Counter
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from random import Random
 
 from factory.context import Context
+from factory.curation.config import DecontaminationConfig
+from factory.curation.contamination import Decontaminator
 from factory.errors import SeedmillError
 from factory.preference.held_out import plain
 from factory.records import Record, derive, new_record
@@ -63,7 +66,7 @@ def _conversations(context: Context, section: ConversationConfig) -> Iterator[Re
     )
     for domain, chats, share in persona:
         yield from _drawn(domain, list(chats), round(share * section.conversations), context.random(domain))
-    yield from _own_chats(context)
+    yield from _own_chats(context, section)
 
 
 def _problems(context: Context, section: ConversationConfig) -> Iterator[Record]:
@@ -91,16 +94,23 @@ def _instructions(context: Context) -> Iterator[Record]:
             yield _conversation(row, *read_instructed_code(row["text"]), "coding", TRANSFORM)
 
 
-def _own_chats(context: Context) -> Iterator[Record]:
-    """The imported chats, each the record that it was; one that two sets hold is taken from the first by name."""
+def _own_chats(context: Context, section: ConversationConfig) -> Iterator[Record]:
+    """The imported chats, each the record that it was, without a benchmark's questions (Algorithm 1); what two sets hold comes once."""
+    names = sorted(name for name in context.inputs if name.startswith("chats/"))
+    if not names:
+        return
+    problems = context.inputs["benchmarks"].records("problems", columns=["id", "text"])
+    decontaminator = Decontaminator(problems, section.decontamination or DecontaminationConfig())
     seen: set[bytes] = set()
-    for name in sorted(name for name in context.inputs if name.startswith("chats/")):
-        for row in context.inputs[name].records("conversations"):
-            if (key := fingerprint(row["messages"])) in seen:
-                context.drop("duplicate")
-            else:
-                seen.add(key)
-                yield row
+    for row in (row for name in names for row in context.inputs[name].records("conversations")):
+        verdict = decontaminator.check("\n".join(message["content"] for message in row["messages"]))
+        if verdict.contaminated:
+            context.drop(verdict.verdict)
+        elif (key := fingerprint(row["messages"])) in seen:
+            context.drop("duplicate")
+        else:
+            seen.add(key)
+            yield row
 
 
 def _conversation(parent: Record, question: str, answer: str, domain: str, created_by: str) -> Record:

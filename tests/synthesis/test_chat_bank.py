@@ -51,6 +51,10 @@ def write(path: Path, *rows: object) -> None:
     path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
 
 
+def lines(finished: Finished) -> str:
+    return (finished.output.path.parent / "messages.jsonl").read_text()
+
+
 def read(stage: Runner, folder: Path, name: str = "chats/mine", **settings: Any) -> Finished:
     source = ChatSource.model_validate({"path": str(folder), "license": "CC-BY-4.0", "domain": "conversation", **settings})
     return stage(name, "factory.synthesis.chat_bank:run", source)
@@ -83,6 +87,7 @@ def test_both_formats_are_read_from_jsonl_parquet_and_gzip_plain_and_as_json_tex
     }
     assert done.result.metrics["languages"] == {"en": 1, "de": 1, "fr": 1, "ja": 1, "unknown": 1}
     assert (done.result.counts.kept, done.result.counts.dropped) == (5, {})
+    assert "kept 5 of 5 chats; dropped: none; languages: en 1, de 1, fr 1, ja 1, unknown 1" in lines(done)
 
 
 def test_instruction_data_are_chats_of_one_turn_with_or_without_a_system_message(stage: Runner, folder: Path) -> None:
@@ -215,12 +220,14 @@ SOLVED = problem_record(
 
 def test_imported_chats_join_the_set_as_they_are_and_none_with_a_held_out_question(stage: Runner, folder: Path) -> None:
     held_out = {**SOLVED, "text": "How many primes are below ten?"}
+    long = {**SOLVED, "id": "long", "text": "A kettle holds nine cups and each guest drinks two of them, so how many guests can be served?"}
     stage.provide("question_bank", "questions", [SOLVED], PROBLEM)
     stage.provide("synthetic_documents", "documents", [], SCHEMA)
     stage.provide("refusals", "conversations", [], CONVERSATION, questions=([], PROBLEM))
-    stage.provide("benchmarks", "problems", [held_out], PROBLEM)
+    stage.provide("benchmarks", "problems", [held_out, long], PROBLEM)
     later = openai("Hello.", "Hello!", "HOW many primes  are below ten?", "Four.")
-    write(folder / "a.jsonl", {"messages": openai(*GERMAN)}, {"messages": later})
+    wrapped = openai(f"Please help me with my homework! {long['text']} Thanks.", "Four.")
+    write(folder / "a.jsonl", {"messages": openai(*GERMAN)}, {"messages": later}, {"messages": wrapped})
     mine = read(stage, folder, "chats/mine", domain="identity")
     write(folder / "a.jsonl", {"messages": openai(*GERMAN)}, {"messages": openai(*FRENCH)})
     read(stage, folder, "chats/other", license="MIT")
@@ -233,7 +240,7 @@ def test_imported_chats_join_the_set_as_they_are_and_none_with_a_held_out_questi
         ("other", "MIT", "conversation", "fr"),
     ]
     assert own[0] in mine.records("conversations"), "the set holds the imported record itself, so its id leads to the row it came from"
-    assert done.result.counts.dropped == {"held out": 1, "duplicate": 1}
+    assert done.result.counts.dropped == {"held out": 1, "contaminated_13gram": 1, "duplicate": 1}
     assert done.result.counts.made == {"math": 1, "identity": 1, "conversation": 1}
     assert done.result.metrics["languages"] == {"en": 1, "de": 1, "fr": 1}
 
@@ -266,7 +273,9 @@ def test_a_recipe_without_chats_keeps_its_graph_and_where_chats_lie_is_no_part_o
     without, with_chats = build(load(recipe(folder))), build(load(recipe(folder, mine={"path": "x", "domain": "math"})))
     assert set(with_chats) - set(without) == {"chats/mine"}
     assert without["sft_conversations"].inputs == ("question_bank", "synthetic_documents", "refusals", "benchmarks")
-    assert with_chats["sft_conversations"].identity == without["sft_conversations"].identity
+    settings = with_chats["sft_conversations"].settings
+    assert settings.pop("decontamination")["common_problems"] == 3
+    assert settings == without["sft_conversations"].settings
     assert "path" not in with_chats["chats/mine"].identity
 
 
