@@ -33,6 +33,7 @@ class PlanConfig(Section):
         default={}, description="tokens in each cluster's shard; the cluster's share of training, seen once, where not given"
     )
     tokens_per_conversation: int = Field(default=120, ge=1, description="mean length of a chat, for stages that count epochs")
+    imported_chats: int = Field(default=0, ge=0, description="chats of all sets in `chats`, for stages that count epochs")
     pairs: dict[str, int] = Field(
         default={"pivotal_pairs": 1000, "judged_pairs": 150},
         description="preference pairs that each asset will hold, for stages that count epochs",

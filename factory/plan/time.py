@@ -30,7 +30,7 @@ def expected_examples(name: str, training: TrainingConfig, plan: PlanConfig, con
     if not isinstance(training, PackedConfig) or training.steps is not None:
         return 0, 0
     if not isinstance(training, DpoConfig):
-        return conversations, plan.tokens_per_conversation
+        return conversations + plan.imported_chats, plan.tokens_per_conversation
     pairs = plan.pairs.get(training.pairs)
     if pairs is None:
         raise SeedmillError(f"training.{name} counts epochs over {training.pairs}: give plan.pairs.{training.pairs}, or steps")

@@ -163,6 +163,11 @@ def test_epochs_become_steps_of_full_rows():
     assert time.steps(sft.model_copy(update={"steps": 7}), 0, 0) == 7
 
 
+def test_imported_chats_are_trained_on_beside_the_factory_s_own():
+    expected = time.expected_examples("sft", SftConfig(), PlanConfig(imported_chats=500, tokens_per_conversation=80), 1000)
+    assert expected == (1500, 80)
+
+
 def test_preference_training_pays_for_one_pass_of_the_reference():
     dpo = DpoConfig(epochs=2, micro_batch=1, global_batch=2, sequence_length=50)
     assert time.stage_flops(dpo, 10, 3.0) == pytest.approx(1000 * 3.0 + 500 * 3.0 / 3)
