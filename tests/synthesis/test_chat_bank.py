@@ -18,7 +18,7 @@ from factory.errors import SeedmillError
 from factory.experiment import Experiment
 from factory.graph import build
 from factory.materialize import materialize
-from factory.recipe import Recipe, load
+from factory.recipe import load
 from factory.records import Record
 from factory.schemas import CONVERSATION, PROBLEM
 from factory.synthesis import chat_bank
@@ -298,9 +298,8 @@ def test_chats_that_cannot_be_meant_are_told_when_the_recipe_is_read(folder: Pat
     assert "\n" not in str(caught.value)
 
 
-def test_rows_of_records_are_what_the_schema_says(stage: Runner, folder: Path) -> None:
+def test_a_record_s_text_is_the_chat_in_chatml(stage: Runner, folder: Path) -> None:
     write(folder / "a.jsonl", {"messages": openai(*ENGLISH)})
     row: Record = read(stage, folder).records("conversations")[0]
     assert row["text"] == f"<|im_start|>user<|im_sep|>{ENGLISH[0]}<|im_end|><|im_start|>assistant<|im_sep|>{ENGLISH[1]}<|im_end|>"
     assert set(row) == set(CONVERSATION.names)
-    assert Recipe.model_fields["chats"].default == {}
