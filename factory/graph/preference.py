@@ -53,7 +53,7 @@ def _refusals(recipe: Recipe) -> Stage:
         "factory.preference.refusals:run",
         section,
         ("tokenizer", "midtrained_checkpoint", "question_bank", "benchmarks", *own),
-        code_version=5,
+        code_version=6,
     )
     return replace(stage, runtime={"teacher": recipe.synthesis.teacher.runtime()})
 

@@ -83,7 +83,7 @@ def run(context: Context) -> None:
     examiner = Examiner(load(context.inputs["tokenizer"].path))
     asked = ask(context, config, examiner, trivia, [(one.question, one.answer) for one in examples])
     conversations = [_conversation(*turn) for one in asked for turn in lessons(one, config.usually, lots)]
-    pairs = [pair for one in asked for pair in _pairs(one, config.pair_tokens, examiner, lots)]
+    pairs = [pair for one in asked for pair in _pairs(context, one, config.pair_tokens, examiner, lots)]
     questions = [record for one in held_out for record in question_records(one, HELD_OUT, CREATED_BY)]
     trained = [record for one in trivia for record in question_records(one, TRAINING, CREATED_BY)]
     shown = [question_record(one.question, one.answer, EXAMPLE, KNOWLEDGE, CREATED_BY) for one in examples]
@@ -181,19 +181,23 @@ def _usual(guesses: Sequence[str]) -> str:
     return readable.most_common(1)[0][0] if readable else ""
 
 
-def _pairs(asked: Asked, tokens: int, examiner: Examiner, lots: random.Random) -> Iterator[Record]:
-    """The preferences in token ids, cut after the first `tokens` of each reply (paper: five)."""
+def _pairs(context: Context, asked: Asked, tokens: int, examiner: Examiner, lots: random.Random) -> Iterator[Record]:
+    """The preferences in token ids, cut after the first `tokens` of each reply (paper: five); where both begin alike, no pair is left."""
     tokenizer, one = examiner.tokenizer, asked.trivia
     records = {record["text"]: record for record in question_records(one, TRAINING, CREATED_BY)}
     for question, chosen, rejected, reason in preferences(asked, lots):
+        ours, theirs = ([*tokenizer.encode(reply), tokenizer.im_end][:tokens] for reply in (chosen, rejected))
+        if ours == theirs:
+            context.drop("replies begin alike")
+            continue
         yield preference_pair(
             records[question],
             kind="refusal_pair",
             created_by=CREATED_BY,
             text=f"{question}\n+ {chosen}\n- {rejected}",
             prompt=examiner.prompt(question),
-            chosen=[*tokenizer.encode(chosen), tokenizer.im_end][:tokens],
-            rejected=[*tokenizer.encode(rejected), tokenizer.im_end][:tokens],
+            chosen=ours,
+            rejected=theirs,
             evidence=json.dumps({"reason": reason, "right": asked.right, "samples": asked.right + len(asked.wrong)}),
             domain=domains.REFUSAL,
         )

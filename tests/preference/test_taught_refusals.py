@@ -121,6 +121,20 @@ def test_pairs_prefer_the_teacher_s_replies_to_what_the_model_states(model: Geog
     assert {json.loads(pair["evidence"])["reason"] for pair in rows(made, "pairs")} == {"sometimes correct", "sometimes wrong", "bogus"}
 
 
+def test_replies_that_begin_alike_make_no_pair_and_are_counted(model: Geographer) -> None:
+    """Cut after a few tokens, both sides of such a pair would be the same, and nothing could be learnt from it."""
+
+    def alike(prompt: str) -> str:
+        land = re.findall(r"capital of (\w+)", prompt)[0]
+        return f"Response: The capital of {land} is unknown to me." if "does not know" in prompt else writer(prompt)
+
+    made, _ = run(model, alike)
+    assert {json.loads(pair["evidence"])["reason"] for pair in rows(made, "pairs")} == {"sometimes wrong", "bogus"}
+    assert all(pair["chosen"] != pair["rejected"] for pair in rows(made, "pairs"))
+    assert made.result().counts.dropped["replies begin alike"] > 0
+    assert {chat["locator"] for chat in rows(made, "conversations")} >= {"usually wrong", "bogus"}, "whole replies are learnt all the same"
+
+
 def test_a_base_model_is_shown_examples_of_the_same_bank_that_are_never_asked(model: Geographer) -> None:
     made, _ = run(model)
     shown = [row["text"] for row in rows(made, "examples")]
