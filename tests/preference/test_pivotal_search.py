@@ -193,6 +193,16 @@ def test_a_pivot_without_another_token_makes_no_pair() -> None:
     assert pair_of(test, 0.2) is None
 
 
+def test_another_token_that_does_as_well_as_the_pivot_makes_no_pair() -> None:
+    """The other side of a pair is measured as well: a likely alternative that nobody tried may be no better and no worse."""
+    world = one_jump(3)
+    (test,) = verify(search(world, [A] * 7 + [RIGHT]).pivots, TRIAL, world.sample)
+    assert pair_of(test, 0.2) is not None
+    for node in (test.before, test.pivot.before):
+        node.next_tokens[B].tally = Tally(40, 34)
+    assert pair_of(test, 0.2) is None
+
+
 def test_a_rollout_that_follows_a_piece_and_one_that_leaves_it_tell_the_change_together() -> None:
     world = ExactWorld([COIN, SURE], lambda drawn: 0.9 if drawn[0] == A else 0.1)
     tree = tree_of(world)

@@ -198,6 +198,17 @@ def test_a_teacher_answers_beside_the_checkpoints_and_its_own_preference_is_repo
     assert report["win_rate"]["judge-model"] == 1.0
 
 
+def test_an_answer_that_the_teacher_s_limit_cut_takes_no_part(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut, script = question("cut me: 1 + 1?", "2"), {"Answer: 2": 0.5, "Answer: 3": 0.5}
+    bench.put("question_bank", "questions", [cut])
+    monkeypatch.setattr(responders, "open_sampler", lambda *_: ScriptedModel({cut["text"]: script}, bench.tokenizer))
+    taught = [{"checkpoint": "sft_checkpoint", "answers": 8}, {"checkpoint": "teacher", "teacher": TEACHER, "answers": 1}]
+    with ChatServer(lambda prompt: likes_length(prompt) if "Judge the answers" in prompt else "As a teacher I") as server:
+        made = context(bench, server, responders=taught)
+        judge.run(made)
+    assert json.loads((made.out / "judge.json").read_text())["shown"].keys() == {"sft_checkpoint T=1"}
+
+
 def test_a_responder_names_a_teacher_when_and_only_when_it_is_one() -> None:
     for wrong in (
         {"checkpoint": "teacher"},

@@ -51,7 +51,10 @@ def provided(stage: Runner) -> Runner:
 
 
 class Writer:
-    """Answers the same question differently each time; as a judge it prefers the answer with the word `because`."""
+    """Answers the same question differently each time; as a judge it prefers the answer with the word `because`.
+
+    That one never comes first: a stage that asks a judge and then takes the first answer all the same would be found out.
+    """
 
     def __init__(self, verdict: str | None = None) -> None:
         self.verdict, self.asked = verdict, 0
@@ -61,7 +64,7 @@ class Writer:
             return self.verdict if self.verdict is not None else self.judge(prompt)
         self.asked += 1
         answer = "6" if "2 mal 3" in prompt else "8" if "7 + 1" in prompt else "7"
-        return (f"Answer: {answer}", f"It is so because it is.\nAnswer: {answer}", "Because.\nAnswer: 1000")[self.asked % 3]
+        return (f"It is so because it is.\nAnswer: {answer}", f"Answer: {answer}", "Because.\nAnswer: 1000")[self.asked % 3]
 
     @staticmethod
     def judge(prompt: str) -> str:
@@ -92,8 +95,7 @@ def test_each_organic_question_gets_the_best_of_its_right_answers(provided: Runn
 def test_a_judge_that_says_nothing_usable_leaves_the_first_right_answer(provided: Runner) -> None:
     finished = run(provided, Writer("no JSON"), section(best_of=6))
     told = [row["messages"][1]["content"] for row in finished.records("conversations") if "m answer-question@1" in row["created_by"]]
-    assert len(told) == 2
-    assert all(answer.endswith(("6", "8")) for answer in told)
+    assert sorted(told) == ["Answer: 6", "Answer: 8"]
 
 
 def test_an_answer_in_other_words_is_right_where_the_checker_is_asked(provided: Runner) -> None:
