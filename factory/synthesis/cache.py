@@ -5,8 +5,10 @@ is sent, at the most it can cost; the answer replaces that by what it did cost. 
 reserved: it may have been billed. Reservations of processes side by side see each other, so together they keep the cap.
 """
 
+import contextlib
 import json
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from factory.errors import SeedmillError
 from factory.synthesis.teacher import TeacherAnswer
 
 WAIT_SECONDS = 60.0
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS spending (id INTEGER PRIMARY KEY, key TEXT NOT NULL, money REAL NOT NULL);
@@ -26,13 +29,15 @@ class AnswerCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.executescript(_TABLES)
+        with _explained(path):
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.executescript(_TABLES)
 
     def find(self, key: str) -> TeacherAnswer | None:
         """The answer to a request that was asked before."""
-        row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        with _explained(self.path):
+            row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return TeacherAnswer(**{**json.loads(row[0]), "cached": True}) if row else None
 
     def spent(self) -> float:
@@ -65,18 +70,28 @@ class AnswerCache:
         """Close the file."""
         self._database.close()
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._database)
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """`BEGIN IMMEDIATE`: a reservation reads the sum and adds to it with no other writer between."""
+        with _explained(self.path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
 
 
-class _Transaction:
-    """`BEGIN IMMEDIATE`: a reservation reads the sum and adds to it with no other writer between."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._database.execute("ROLLBACK" if kind else "COMMIT")
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """A file that SQLite cannot read is an error and not an empty cache: what it held was paid for, and its sum is the budget's."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+            raise
+        raise SeedmillError(
+            f"{path}, which holds the teacher's answers and what they cost, is damaged ({error}): bring back a copy, or move it away with "
+            "its -wal and -shm files; all is then asked again, and paid for again"
+        ) from error

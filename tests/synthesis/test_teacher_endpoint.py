@@ -53,6 +53,27 @@ def test_no_more_than_max_concurrency_are_in_flight(tmp_path: Path) -> None:
         assert 1 < server.most_active <= 3
 
 
+def overwrite(path: Path, start: int, size: int) -> None:
+    content = path.read_bytes()
+    assert len(content) > start + size
+    path.write_bytes(content[:start] + b"\x55" * size + content[start + size :])
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 64), (4096, 4096)], ids=["not a database", "a page overwritten"])
+def test_a_damaged_cache_is_one_clear_error_and_nothing_is_asked_or_paid_again(tmp_path: Path, start: int, size: int) -> None:
+    """An empty one in its place would forget what was spent, and ask for all of it a second time."""
+    path = tmp_path / "teacher.sqlite"
+    with ChatServer() as server:
+        asked = [request(f"q{i}" * 100) for i in range(40)]
+        first = teacher(tmp_path, server.url)
+        first.answer(asked)
+        first.cache.close()
+        overwrite(path, start, size)
+        with pytest.raises(SeedmillError, match=r"teacher\.sqlite.* is damaged .*: bring back a copy, or move it away"):
+            teacher(tmp_path, server.url).answer(asked)
+        assert len(server.asked) == len(asked)
+
+
 @pytest.mark.kill
 def test_a_killed_run_resumes_without_asking_for_what_was_answered(tmp_path: Path) -> None:
     script = textwrap.dedent(
