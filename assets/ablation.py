@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from assets.builder import Group
-from assets.checks import ACCOUNTED, FAIR_JUDGE, HAS_PAIRS, MARGINS, NEAR, NO_HELD_OUT
+from assets.checks import ACCOUNTED, FAIR_JUDGE, FOUND_PAIRS, HAS_PAIRS, MARGINS, NEAR, NO_HELD_OUT
 from factory import figures
 from factory.store.manifest import Manifest
 
@@ -13,5 +13,5 @@ def pictures(_: Manifest, folder: Path) -> dict[str, bytes | None]:
     return {"loss": figures.loss(folder), "accuracy by arm": figures.arms(folder)}
 
 
-CHECKS = (ACCOUNTED, HAS_PAIRS, NO_HELD_OUT, FAIR_JUDGE, MARGINS, NEAR)
+CHECKS = (ACCOUNTED, HAS_PAIRS, FOUND_PAIRS, NO_HELD_OUT, FAIR_JUDGE, MARGINS, NEAR)
 GROUP = Group("ablation", owner="team:training", checks=CHECKS, figures=pictures)

@@ -81,6 +81,12 @@ def _holds_pairs(experiment: Experiment, manifest: Manifest) -> Verdict:
     return Verdict(rows > 0, f"{rows} pairs" + (f": {words}" if words else ""), {"pairs": rows, **domains})
 
 
+def _found_pairs(_: Experiment, manifest: Manifest) -> Verdict:
+    """With an oracle that accepts everything or nothing, every question is outside of the window, and only the refusals remain."""
+    found = manifest.metrics["pairs"]
+    return Verdict(found > 0, f"{found} pairs of its own, beside those on what is unknown or unsafe", {"own_pairs": found})
+
+
 def _keeps_questions_out(experiment: Experiment, manifest: Manifest) -> Verdict:
     """Problems of the benchmarks, and trivia that the refusals hold out for evaluation."""
     folder, held_out = experiment.store.outputs(manifest), [_upstream(experiment, manifest, "benchmarks", "problems")]
@@ -144,6 +150,13 @@ ACCOUNTED = Check("records_accounted", "Records read = records kept + records dr
 NOT_EMPTY = Check("not_empty", "The stage left records for those that follow.", _holds_something)
 HAS_PAIRS = Check(
     "has_pairs", "There is at least one preference pair to train on.", _holds_pairs, lambda stage: stage.name.endswith("_pairs")
+)
+FOUND_PAIRS = Check(
+    "found_pairs",
+    "The stage has found pairs itself: without any, training would learn from its refusals alone.",
+    _found_pairs,
+    lambda stage: stage.run in {"factory.preference.pivotal:run", "factory.preference.judge:run"},
+    blocking=False,
 )
 NO_HELD_OUT = Check(
     "no_held_out_question",

@@ -6,7 +6,19 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from assets.checks import ACCOUNTED, FAIR_JUDGE, HAS_PAIRS, LESS_PROBABLE, MARGINS, NEAR, NO_HELD_OUT, NOT_EMPTY, PROMOTED, Check
+from assets.checks import (
+    ACCOUNTED,
+    FAIR_JUDGE,
+    FOUND_PAIRS,
+    HAS_PAIRS,
+    LESS_PROBABLE,
+    MARGINS,
+    NEAR,
+    NO_HELD_OUT,
+    NOT_EMPTY,
+    PROMOTED,
+    Check,
+)
 from factory.context import Context
 from factory.graph import build
 from factory.preference.bias import Report, summary
@@ -47,6 +59,12 @@ def test_the_first_record_set_must_not_be_empty(outputs, passed):
 def test_no_pairs_fail(tmp_path):
     result = judge(HAS_PAIRS, tmp_path, output=lambda name: output(name, 0))
     assert (result.passed, result.description) == (False, "0 pairs")
+
+
+@pytest.mark.parametrize(("own", "passed"), [(12, True), (0, False)])
+def test_a_search_that_found_nothing_and_lives_on_refusals_is_a_warning(own, passed):
+    result = judge(FOUND_PAIRS, metrics={"pairs": own}, output=lambda name: output(name, own + 2))
+    assert (result.passed, result.severity) == (passed, dg.AssetCheckSeverity.WARN)
 
 
 def problem(text: str, family: str = "story") -> Record:
@@ -195,5 +213,7 @@ def test_the_held_out_check_looks_at_all_that_post_training_learns_from():
     stages = build(load(Path("recipes/smoke.yaml")))
     checked = {stage.name for stage in stages.values() if NO_HELD_OUT.applies(stage)}
     assert checked == {"refusals", "sft_conversations", "pivotal_pairs", "judged_pairs", "judge_only_pairs", "rejection_pairs"}
+    searching = {stage.name for stage in stages.values() if FOUND_PAIRS.applies(stage)}
+    assert searching == {"pivotal_pairs", "judged_pairs", "judge_only_pairs"}
     judged = {stage.name for stage in stages.values() if FAIR_JUDGE.applies(stage)}
     assert judged == {"judged_pairs", "judge_only_pairs"}
