@@ -14,8 +14,10 @@ from factory.evaluation.refusal import is_refusal
 from factory.evaluation.safety_prompts import REQUESTS
 from factory.preference import judge, responders, safety
 from factory.preference.bias import Report, Side, summary
+from factory.preference.config import JudgeConfig
 from factory.preference.judge import Choice, choose, confirms
 from factory.preference.mixture import beside, criteria, mixed
+from factory.preference.questions import Examiner
 from factory.preference.records import preference_pair
 from factory.preference.rubric import Case, Judgement, RubricProgram
 from factory.records import Record
@@ -160,6 +162,16 @@ def test_a_judge_that_only_sees_places_is_found_out_by_the_swap(bench: Bench, mo
     assert rows(context, "pairs") == []
     assert context.counts.dropped["order of answers decided"] >= 1
     assert json.loads((context.out / "judge.json").read_text())["swap_consistency"] == 0.0
+
+
+def test_the_place_of_an_answer_is_drawn_by_lot_whoever_gave_it(bench: Bench) -> None:
+    """In a fixed order a judge's liking for a place would be a liking for a responder, and no figure could tell them apart."""
+    panel = [{"checkpoint": "sft_checkpoint", "answers": 1}, {"checkpoint": "program", "answers": 1}]
+    context = bench.context("judged_pairs", INPUTS, max_new_tokens=80, responders=panel)
+    examined = responders.Panel(context, context.section(JudgeConfig), Examiner(bench.tokenizer)).answers([QUESTION] * 40, random.Random(0))
+    first = Counter(answers[0].responder for answers in examined if len(answers) == 2)
+    assert len(first) == 2
+    assert min(first.values()) > 5
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def seed(part: str) -> int:
     return int(part[-5:])
 
 
-def two_rounds(folder: Path, previous: Path | None = None, asked: Sequence[SampleRequest] = ASKED) -> tuple[object, Usage, int]:
+def two_rounds(
+    folder: Path, previous: Path | None = None, asked: Sequence[SampleRequest] = ASKED
+) -> tuple[list[list[list[Completion]]], Usage, int]:
     """What two rounds draw, what they cost, and how often the sampler was asked."""
     sampler = Counting()
     rounds = Rounds(sampler, Parts(folder, (previous,) if previous else ()), seed)
@@ -95,5 +97,6 @@ def test_a_damaged_round_is_sampled_again_to_the_same_end(tmp_path: Path, damage
 
 def test_whole_rounds_are_kept_for_what_was_asked_and_for_nothing_else(tmp_path: Path) -> None:
     drawn, usage, _ = two_rounds(tmp_path / "1")
+    assert drawn[0] != drawn[1], "what is asked twice is drawn anew"
     assert two_rounds(tmp_path / "2", tmp_path / "1") == (drawn, usage, 0)
     assert two_rounds(tmp_path / "3", tmp_path / "1", OTHERS)[2] == 2
