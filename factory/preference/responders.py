@@ -58,12 +58,16 @@ class Panel:
         return sum(rounds.usage.decode_tokens for rounds in self._rounds.values())
 
     def answers(self, questions: Sequence[Record], lots: random.Random) -> list[list[Answer]]:
-        """For each question the distinct answers of all responders, in a shuffled order."""
-        found: list[dict[Tokens, Answer]] = [{} for _ in questions]
+        """For each question the answers of all responders that read differently, in a shuffled order.
+
+        One text in two spellings of ids is one answer: a judge that scored it twice would prefer a spelling.
+        """
+        found: list[dict[str, Answer]] = [{} for _ in questions]
         for number, responder in enumerate(self._config.responders):
             for answers, own in zip(found, self._of(number, responder, questions), strict=True):
                 for tokens in own:
-                    answers.setdefault(tokens, Answer(label(responder), tokens, self._examiner.text(tokens)))
+                    text = self._examiner.text(tokens)
+                    answers.setdefault(text, Answer(label(responder), tokens, text))
         return [lots.sample(list(answers.values()), len(answers)) for answers in found]
 
     def _of(self, number: int, responder: Responder, questions: Sequence[Record]) -> list[list[Tokens]]:

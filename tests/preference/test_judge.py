@@ -23,6 +23,7 @@ from factory.preference.rubric import Case, Judgement, RubricProgram
 from factory.records import Record
 from factory.synthesis.persona import ACTS, FRAMES, HARMLESS
 from factory.synthesis.problems.problem import Problem, Step, problem_record, write_solution
+from factory.tokens.tokenizer import Tokenizer
 
 PROBLEM = Problem(
     "story", "Ann has 5, gets 3 and doubles it. How many?", "5", (Step("gain", "5 + 3", "8"), Step("double", "8 * 2", "16")), "16"
@@ -162,6 +163,19 @@ def test_a_judge_that_only_sees_places_is_found_out_by_the_swap(bench: Bench, mo
     assert rows(context, "pairs") == []
     assert context.counts.dropped["order of answers decided"] >= 1
     assert json.loads((context.out / "judge.json").read_text())["swap_consistency"] == 0.0
+
+
+def test_a_text_that_is_spelled_in_two_ways_is_one_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a token for `So` beside those for `S` and `o`, a model may draw both; a pair of them would teach a spelling."""
+    spec = bench.tokenizer.spec.model_copy(update={"unused_tokens": {}})
+    merged = Tokenizer(spec, {**bench.tokenizer.ranks, b"So": 263})
+    model = ScriptedModel({QUESTION["text"]: {"So: 1": 0.5, "Answer: 15": 0.5}}, bench.tokenizer)
+    (endings,) = model._endings.values()
+    endings[(263, *b": 1", bench.tokenizer.im_end)] = 0.5
+    monkeypatch.setattr(responders, "open_sampler", lambda *_: model)
+    context = bench.context("judged_pairs", INPUTS, max_new_tokens=80, responders=[{"checkpoint": "sft_checkpoint", "answers": 30}])
+    (examined,) = responders.Panel(context, context.section(JudgeConfig), Examiner(merged)).answers([QUESTION], random.Random(0))
+    assert sorted(answer.text for answer in examined) == ["Answer: 15", "So: 1"]
 
 
 def test_the_place_of_an_answer_is_drawn_by_lot_whoever_gave_it(bench: Bench) -> None:
