@@ -23,7 +23,8 @@ from factory.release.config import ReleaseConfig
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
 from factory.store.config import StoreConfig
-from factory.synthesis.config import ChatSource, SynthesisConfig, TeacherConfig
+from factory.synthesis.config import CheckedSection, SynthesisConfig, TeacherConfig
+from factory.synthesis.own_data import ChatSource, QuestionSource
 from factory.tokens.config import PHI4_SHARES, BlendConfig, Cluster, LongDocuments, Shares, TokenizerConfig
 from factory.tokens.config import LongContextConfig as LongContextBlendConfig
 from factory.training.config import DpoConfig, ImportConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
@@ -95,7 +96,7 @@ class PreferenceSection(Section):
     rejection: RejectionConfig = RejectionConfig()
 
 
-class EvaluationSection(Section):
+class EvaluationSection(CheckedSection):
     """How every checkpoint is examined, and what a model must reach to be promoted."""
 
     problems: int | None = Field(default=None, ge=1, description="take only the first so many benchmark problems; all of them when absent")
@@ -116,6 +117,7 @@ class Recipe(Section):
     store: StoreConfig = StoreConfig()
     cluster: ClusterConfig = LocalConfig()
     sources: dict[Name, SourceConfig] = Field(min_length=1, description="the raw material, by name")
+    questions: dict[Name, QuestionSource] = Field(default={}, description="questions of one's own, by name")
     chats: dict[Name, ChatSource] = Field(default={}, description="fine-tuning conversations of one's own, by name")
     curation: CurationSection = CurationSection()
     synthesis: SynthesisConfig = SynthesisConfig()
@@ -137,13 +139,29 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _judges_can_be_paid(self) -> Self:
-        """A judge and a teacher that answers are reached as the teacher of synthesis is, under its budget."""
-        for model in self.preference.judge.models:
+    def _models_can_be_paid(self) -> Self:
+        """Judges, checkers and teachers that answer are reached as the teacher of synthesis is, under its budget."""
+        preference = self.preference
+        checked = {
+            "synthesis.sft_conversations": self.synthesis.sft_conversations,
+            "preference.pivotal": preference.pivotal,
+            "preference.rejection": preference.rejection,
+            "evaluation": self.evaluation,
+        }
+        asked = [("preference.judge", model) for model in preference.judge.models]
+        for name, model in [*asked, *((name, section.checker) for name, section in checked.items() if section.checker)]:
             try:
                 TeacherConfig.model_validate({**model.model_dump(), **self.synthesis.teacher.runtime()})
             except ValidationError as error:
-                raise ValueError(f"preference.judge asks {model.model} at synthesis.teacher: {error.errors()[0]['msg']}") from error
+                raise ValueError(f"{name} asks {model.model} at synthesis.teacher: {error.errors()[0]['msg']}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _questions_can_be_answered(self) -> Self:
+        """A program has no answers to questions that come without any."""
+        for name, source in self.questions.items():
+            if not (source.answer_field or source.tests_field) and self.synthesis.question_bank.teacher.kind == "procedural":
+                raise ValueError(f"questions.{name} has neither answers nor tests, which a language model must give: set synthesis.teacher")
         return self
 
     @model_validator(mode="after")
@@ -159,6 +177,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _names_are_told_apart(self) -> Self:
         _told_apart("sources", self.sources)
+        _told_apart("questions", self.questions)
         _told_apart("chats", self.chats)
         return self
 

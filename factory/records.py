@@ -85,3 +85,13 @@ def derive(parent: Mapping[str, Any], *, text: str, created_by: str, kind: str |
         parents=[parent["id"]],
         **columns,
     )
+
+
+def folded(text: str) -> str:
+    """Text without case and with single spaces: the form in which questions and other short texts are compared."""
+    return " ".join(text.casefold().split())
+
+
+def fingerprint(text: str) -> bytes:
+    """16 bytes that texts share which differ in case and white space alone."""
+    return hashlib.blake2b(folded(text).encode(), digest_size=16).digest()

@@ -76,6 +76,10 @@ class Cost(BaseModel):
     money: float = 0.0
     gpu_seconds: float = 0.0
 
+    def __add__(self, other: "Cost") -> "Cost":
+        theirs = other.model_dump()
+        return Cost(**{name: value + theirs[name] for name, value in self.model_dump().items()})
+
 
 class Result(BaseModel):
     """`result.json`, written last: a job without it did not finish."""

@@ -36,6 +36,13 @@ class FolderConfig(Section):
         return self
 
 
+class RowsConfig(FolderConfig):
+    """Rows of JSONL or Parquet."""
+
+    path: str = Field(min_length=1, description="folder, or s3://BUCKET/PREFIX")
+    include: tuple[str, ...] = Field(default=("*.jsonl*", "*.parquet"), min_length=1, description="globs of relative paths to read")
+
+
 class SourceConfig(FolderConfig):
     """One source of raw documents: a folder, an S3 prefix, or text that every Python installation brings along."""
 

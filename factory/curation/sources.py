@@ -41,11 +41,11 @@ def run(context: Context) -> None:
         raise SeedmillError(f"source {name!r} gave no document (dropped: {context.counts.dropped}); correct its path, include or limits")
 
 
-def entries_of(source: FolderConfig, what: str = "source") -> list[Entry]:
+def entries_of(source: FolderConfig) -> list[Entry]:
     """The files of a folder or prefix that the source asks for; raises where there is none."""
     entries = chosen(files_at(source.path).list(), source.include)
     if not entries:
-        raise SeedmillError(f"{what} {source.path!r} has no file that matches {list(source.include)}; correct its path or include")
+        raise SeedmillError(f"source {source.path!r} has no file that matches {list(source.include)}; correct its path or include")
     return entries
 
 

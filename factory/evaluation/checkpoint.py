@@ -18,7 +18,9 @@ from factory.evaluation.divergence import divergence
 from factory.evaluation.records import ANSWER, MODES, Mode, Reply, answer_record, style_of
 from factory.evaluation.refusal import RULE, verdict
 from factory.evaluation.scores import VERDICTS, Score, grouped, score, three_way
-from factory.preference.oracles import VERSIONS, answer_is_correct
+from factory.preference.checker import open_grader
+from factory.preference.grading import Submission
+from factory.preference.oracles import VERSIONS
 from factory.preference.trivia_records import base_prompt, names_answer
 from factory.records import Record
 
@@ -60,6 +62,7 @@ class Examination:
     def __init__(self, context: Context, config: EvaluationConfig) -> None:
         self.context, self.config = context, config
         self.candidate = Candidate.open(context, config.checkpoint, config.sampling)
+        self._grader = open_grader(context, config.checker)
 
     def answer(self, questions: Sequence[Record], mode: Mode, kind: str = BENCHMARK) -> list[Record]:
         """One graded answer to each question."""
@@ -80,20 +83,18 @@ class Examination:
     def _answers(self, questions: Sequence[Record], prompts: Sequence[tuple[int, ...]], mode: Mode, kind: str) -> list[Record]:
         config, seed = self.config, self.context.seed(f"{kind} {mode}")
         temperature = 0.0 if mode == "greedy" else config.temperature
-        replies = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=config.max_new_tokens, seed=seed, top_p=config.top_p)
-        return [self._graded(question, reply, mode, kind) for question, (reply,) in zip(questions, replies, strict=True)]
+        asked = self.candidate.ask(prompts, temperature=temperature, max_new_tokens=config.max_new_tokens, seed=seed, top_p=config.top_p)
+        replies = [reply for (reply,) in asked]
+        right = self._right(questions, [_own_part(reply) for reply in replies], kind)
+        return [self._record(*one, mode, kind) for one in zip(questions, replies, right, strict=True)]
 
-    def divergence(self, questions: Sequence[Record], reference: str) -> Score:
-        """How far the checkpoint has moved from `reference`, on its answers to the questions."""
-        config = self.config
-        prompts = [self.candidate.prompt(question["text"], config.prompt) for question in questions]
-        origin = Candidate.open(self.context, reference, config.sampling)
-        seed = self.context.seed("divergence")
-        return divergence(self.candidate, origin, prompts, max_new_tokens=config.max_new_tokens, seed=seed)
+    def _right(self, questions: Sequence[Record], texts: Sequence[str], kind: str) -> list[bool]:
+        """Benchmarks are graded; trivia by whether the answer is named."""
+        if kind == TRIVIA:
+            return [names_answer(text, question["answer"]) for question, text in zip(questions, texts, strict=True)]
+        return self._grader([Submission(row["text"], text, row["answer"]) for row, text in zip(questions, texts, strict=True)])
 
-    def _graded(self, question: Record, reply: Reply, mode: Mode, kind: str) -> Record:
-        text = reply.text.split(NEXT_EXERCISE)[0]
-        grade = answer_is_correct if kind == BENCHMARK else names_answer
+    def _record(self, question: Record, reply: Reply, right: bool, mode: Mode, kind: str) -> Record:
         return answer_record(
             question,
             reply,
@@ -101,9 +102,23 @@ class Examination:
             mode=mode,
             kind=kind,
             family=question["family"],
-            correct=grade(text, question["answer"]),
-            style=style_of(text),
+            correct=right,
+            style=style_of(_own_part(reply)),
         )
+
+    def divergence(self, questions: Sequence[Record], reference: str) -> Score:
+        """How far the checkpoint has moved from `reference`, on its answers to the questions."""
+        config = self.config
+        asked = [self.candidate.prompt(question["text"], config.prompt) for question in questions]
+        prompts = [prompt for prompt in asked if self.candidate.fits(prompt, config.max_new_tokens)]
+        origin = Candidate.open(self.context, reference, config.sampling)
+        seed = self.context.seed("divergence")
+        return divergence(self.candidate, origin, prompts, max_new_tokens=config.max_new_tokens, seed=seed)
+
+
+def _own_part(reply: Reply) -> str:
+    """What a reply says before a base model goes on to the next exercise."""
+    return reply.text.split(NEXT_EXERCISE)[0]
 
 
 def trivia_scores(answers: Sequence[Record]) -> Score:

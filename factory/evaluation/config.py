@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
+from factory.synthesis.config import CheckedSection
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(CheckedSection):
     """How one checkpoint answers the held-out problems: once greedily, once by sampling."""
 
     checkpoint: str

@@ -49,7 +49,8 @@ def run(context: Context) -> None:
 def entropy(candidate: Candidate, problems: Sequence[Record], temperature: float, config: MatchedConfig, context: Context) -> float:
     """The mean of -log p(answer) over one sampled answer to each problem, in nats, under the distribution it was drawn from."""
     settings = candidate.examiner.settings(temperature, config.max_new_tokens, config.top_p)
-    requests = [SampleRequest(candidate.prompt(problem["text"], "chat")) for problem in problems]
+    prompts = [candidate.prompt(problem["text"], "chat") for problem in problems]
+    requests = [SampleRequest(prompt) for prompt in prompts if candidate.fits(prompt, config.max_new_tokens)]
     drawn = candidate.sampler.sample(requests, settings, context.seed("entropy"))
     return fmean(-sum(answer.log_probs) for (answer,) in drawn)
 

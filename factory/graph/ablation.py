@@ -2,7 +2,7 @@
 
 from factory.evaluation.config import ArmsConfig, MatchedConfig
 from factory.graph.evaluation import examination
-from factory.graph.preference import judged, sampled
+from factory.graph.preference import asking, judged, sampled
 from factory.graph.stage import Stage
 from factory.graph.training import checkpoint, dpo
 from factory.preference.config import Responder
@@ -29,14 +29,17 @@ def stages(recipe: Recipe) -> list[Stage]:
             recipe.preference.judge.model_copy(update={"responders": sft_alone}),
             "ablation",
         ),
-        sampled(
-            "rejection_pairs",
-            "The control: right against wrong whole answers, sampled with the decode budget of the pivotal search.",
-            "factory.preference.rejection:run",
-            recipe.preference.rejection,
-            ("tokenizer", "sft_checkpoint", "question_bank", "pivotal_pairs", "benchmarks"),
-            "ablation",
-            code_version=2,
+        asking(
+            recipe,
+            sampled(
+                "rejection_pairs",
+                "The control: right against wrong whole answers, sampled with the decode budget of the pivotal search.",
+                "factory.preference.rejection:run",
+                recipe.preference.rejection,
+                ("tokenizer", "sft_checkpoint", "question_bank", "pivotal_pairs", "benchmarks"),
+                "ablation",
+                code_version=2,
+            ),
         ),
         dpo("judge_only_checkpoint", "Judged pairs without the pivotal round.", judge_only, "ablation"),
         dpo("rejection_dpo_checkpoint", "The control: rejection-sampling preference optimisation.", rejection, "ablation"),

@@ -1,16 +1,19 @@
 """From raw documents to clean ones, seeds and question sets."""
 
-from factory.curation.config import FolderConfig
+from factory.curation.config import FolderConfig, RowsConfig
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
+from factory.synthesis.config import QuestionBankConfig
 
 
 def stages(recipe: Recipe) -> list[Stage]:
     """The curation group, in the order that data flows."""
     curation, synthesis = recipe.curation, recipe.synthesis
     raw = [_source(name, recipe) for name in recipe.sources]
+    questions = {name: _questions(name, recipe) for name in recipe.questions}
     return [
         *raw,
+        *questions.values(),
         Stage(
             name="extracted_documents",
             group="curation",
@@ -47,6 +50,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             description="Held-out problems with known answers: nothing that is trained on may hold one.",
             run="factory.synthesis.benchmarks:run",
             section=synthesis.benchmarks,
+            inputs=tuple(stage.name for name, stage in questions.items() if recipe.questions[name].held_out),
             kinds=("python", "parquet"),
             seeded=False,
         ),
@@ -75,8 +79,8 @@ def stages(recipe: Recipe) -> list[Stage]:
             group="curation",
             description="Training problems with known answers, none of them a benchmark's.",
             run="factory.synthesis.questions:run",
-            section=synthesis.question_bank,
-            inputs=("benchmarks",),
+            section=_bank(recipe),
+            inputs=("benchmarks", *(stage.name for stage in questions.values())),
             kinds=("python", "parquet"),
             runtime={"teacher": synthesis.teacher.runtime()},
         ),
@@ -90,8 +94,23 @@ def _source(name: str, recipe: Recipe) -> Stage:
     return from_outside(f"raw_documents/{name}", description, "factory.curation.sources", source, "curation")
 
 
+def _questions(name: str, recipe: Recipe) -> Stage:
+    source = recipe.questions[name]
+    description = f"The questions `{name}` ({source.domain}) from {source.path}, licence {source.license}."
+    return from_outside(f"questions/{name}", description, "factory.synthesis.question_sources", source, "curation")
+
+
+def _bank(recipe: Recipe) -> QuestionBankConfig:
+    """The bank's section; the thresholds against contamination concern it only where there are questions of one's own."""
+    bank = recipe.synthesis.question_bank
+    if not recipe.questions or bank.decontamination is not None:
+        return bank
+    return bank.model_copy(update={"decontamination": recipe.curation.decontamination})
+
+
 def from_outside(name: str, description: str, module: str, source: FolderConfig, group: str) -> Stage:
-    """What reads a source: its identity is what lies there, which `module` observes, and not where."""
+    """What reads a source in `module`: its identity is what lies there, which is observed, and not where."""
+    observer = "imports" if isinstance(source, RowsConfig) else "sources"
     return Stage(
         name=name,
         group=group,
@@ -100,6 +119,6 @@ def from_outside(name: str, description: str, module: str, source: FolderConfig,
         section=source,
         kinds=("s3" if source.path.startswith("s3://") else "file", "parquet"),
         seeded=False,
-        observe=f"{module}:observe",
+        observe=f"factory.curation.{observer}:observe",
         places=frozenset({"path"}),
     )

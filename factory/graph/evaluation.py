@@ -1,7 +1,7 @@
 """Every checkpoint examined on the same held-out problems, and the gate before a release."""
 
 from factory.evaluation.config import EvaluationConfig
-from factory.graph.preference import sampled
+from factory.graph.preference import asking, sampled
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
 
@@ -58,9 +58,10 @@ def examination(checkpoint: str, recipe: Recipe, group: str = "evaluation") -> S
         max_new_tokens=settings.max_new_tokens,
         reference="sft_checkpoint" if checkpoint in ALIGNED else None,
         sampling=settings.sampling,
+        checker=settings.checker,
     )
     others = ("refusals", "sft_checkpoint") if checkpoint in ALIGNED else ("refusals",)
-    return sampled(
+    stage = sampled(
         f"evaluation/{checkpoint}",
         f"`{checkpoint}` on the held-out problems, greedily and sampled, with Wilson intervals, and on held-out trivia.",
         "factory.evaluation.checkpoint:run",
@@ -69,3 +70,4 @@ def examination(checkpoint: str, recipe: Recipe, group: str = "evaluation") -> S
         group,
         code_version=3,
     )
+    return asking(recipe, stage)

@@ -8,6 +8,7 @@ from factory.errors import SeedmillError
 from factory.graph.curation import from_outside
 from factory.graph.stage import Stage
 from factory.preference.config import JudgeConfig
+from factory.preference.oracles import REVISION as GRADING
 from factory.recipe import Recipe
 
 SAMPLER = 1
@@ -20,14 +21,17 @@ def stages(recipe: Recipe) -> list[Stage]:
     return [
         *_trivia(recipe),
         _refusals(recipe),
-        sampled(
-            "pivotal_pairs",
-            "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
-            "factory.preference.pivotal:run",
-            preference.pivotal,
-            ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
-            code_version=6,
-            processes=preference.pivotal.workers,
+        asking(
+            recipe,
+            sampled(
+                "pivotal_pairs",
+                "Tokens that decide between success and failure, found by pivotal token search, as single-token pairs.",
+                "factory.preference.pivotal:run",
+                preference.pivotal,
+                ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
+                code_version=6,
+                processes=preference.pivotal.workers,
+            ),
         ),
         judged("judged_pairs", "Whole answers of several responders", recipe, preference.judge),
     ]
@@ -55,7 +59,7 @@ def _refusals(recipe: Recipe) -> Stage:
         ("tokenizer", "midtrained_checkpoint", "question_bank", "benchmarks", *own),
         code_version=6,
     )
-    return replace(stage, runtime={"teacher": recipe.synthesis.teacher.runtime()})
+    return asking(recipe, stage)
 
 
 def judged(name: str, answers: str, recipe: Recipe, section: JudgeConfig, group: str = "preference") -> Stage:
@@ -64,6 +68,11 @@ def judged(name: str, answers: str, recipe: Recipe, section: JudgeConfig, group:
     models = sorted({responder.checkpoint for responder in section.responders} - {"program", "teacher"})
     inputs = ("tokenizer", *models, "question_bank", "refusals", "benchmarks")
     stage = sampled(name, f"{answers}, ranked by {judge}.", "factory.preference.judge:run", section, inputs, group, code_version=4)
+    return asking(recipe, stage)
+
+
+def asking(recipe: Recipe, stage: Stage) -> Stage:
+    """A stage that may ask a language model, which it reaches as synthesis reaches its teacher."""
     return replace(stage, runtime={"teacher": recipe.synthesis.teacher.runtime()})
 
 
@@ -85,7 +94,7 @@ def sampled(
         run=run,
         section=section,
         inputs=inputs,
-        code_version=code_version + SAMPLER,
+        code_version=code_version + SAMPLER + GRADING,
         kinds=("pytorch", "parquet"),
         process=True,
         processes=processes,

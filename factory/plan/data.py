@@ -19,7 +19,9 @@ TRIVIA_REQUESTS = 4
 ORDERS = 2
 """A verdict on the answers as they were drawn, and one in reverse; the second only where the first chose a pair."""
 LONGEST_VERDICT, LONGEST_CHECK = 2048, 1024
-"""Of the judge of the best of n, and of a checker of answers: constants of `factory.synthesis.best_of`."""
+"""Of the judge of the best of n (`factory.synthesis.best_of`), and of a checker of answers (`factory.preference.checker`)."""
+EXAMINATIONS = 2 * 5
+"""Greedily and once by sampling, for five checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def clusters(recipe: Recipe, vocab_size: int) -> list[ClusterPlan]:
 
 def teacher(recipe: Recipe) -> list[TeacherPlan]:
     """The stages that ask an endpoint; a program of ours costs nothing and is left out."""
-    asked = [*_synthesis(recipe), _refusals(recipe), *_judging(recipe.preference.judge, recipe.plan)]
+    asked = [*_synthesis(recipe), _refusals(recipe), *_judging(recipe.preference.judge, recipe.plan), *_evaluating(recipe)]
     return [_priced(recipe, it) for it in asked if it.requests and it.teacher.kind != "procedural"]
 
 
@@ -103,9 +105,9 @@ def _synthesis(recipe: Recipe) -> Iterator[_Asked]:
         yield _Asked(stage, section.teacher, requests, plan.teacher_input_tokens, section.max_answer_tokens)
     shown = chats.best_of * chats.max_answer_tokens * plan.teacher_fill
     verdicts = organic if chats.best_of > 1 else 0
-    checks = organic * chats.best_of if chats.check_answers else 0
     answer = plan.teacher_input_tokens + chats.max_answer_tokens * plan.teacher_fill
-    yield _Asked("sft_conversations, checks", chats.teacher, checks, answer, LONGEST_CHECK)
+    if chats.checker:
+        yield _Asked("sft_conversations, checks", chats.checker, organic * chats.best_of, answer, LONGEST_CHECK)
     yield _Asked("sft_conversations, verdicts", chats.teacher, verdicts, plan.teacher_input_tokens + shown, LONGEST_VERDICT)
 
 
@@ -128,6 +130,16 @@ def _judging(judge: JudgeConfig, plan: PlanConfig) -> Iterator[_Asked]:
             yield _Asked("judged_pairs, answers", responder.teacher, requests, plan.teacher_input_tokens, longest)
     verdicts = judge.questions * ORDERS
     yield _Asked("judged_pairs, verdicts", judge.teacher, verdicts, plan.teacher_input_tokens + shown, judge.max_teacher_tokens)
+
+
+def _evaluating(recipe: Recipe) -> Iterator[_Asked]:
+    """All drawn problems of the benchmarks, as if no oracle accepted any answer."""
+    section = recipe.evaluation
+    if section.checker:
+        drawn = recipe.synthesis.benchmarks.problems
+        checks = EXAMINATIONS * min(section.problems or drawn, drawn)
+        prompt = recipe.plan.teacher_input_tokens + section.max_new_tokens * recipe.plan.teacher_fill
+        yield _Asked("evaluation, checks", section.checker, checks, prompt, LONGEST_CHECK)
 
 
 def _priced(recipe: Recipe, it: _Asked) -> TeacherPlan:

@@ -9,40 +9,27 @@ Requests go through the teacher's answer cache and budget.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
 from factory.context import Context
-from factory.preference.code import CodeTests
-from factory.preference.oracles import answer_is_correct
+from factory.preference.grading import Grader, Submission, by_oracles
+from factory.synthesis.config import TeacherIdentity
 from factory.synthesis.prompts import CHECK_ANSWER
-from factory.synthesis.teacher import Teacher, TeacherAnswer, TeacherRequest, ask
+from factory.synthesis.teacher import Teacher, TeacherAnswer, TeacherRequest, ask, open_teacher
 
 Match = Literal["oracle", "true", "false", "uncertain", "malformed"]
 RIGHT: frozenset[Match] = frozenset({"oracle", "true"})
 _OBJECT = re.compile(r"\{[^{}]*\}")
+LONGEST_CHECK = 1024
+"""Of a check's reply, in tokens."""
 
 
-@dataclass(frozen=True)
-class Submission:
-    """What somebody answered to a question, the known answer, and further forms of it that are as good."""
-
-    question: str
-    text: str
-    key: str
-    alternates: tuple[str, ...] = ()
-
-
-Grader = Callable[[Sequence[Submission]], list[bool]]
-"""Says of each submission, in order, whether it is right."""
-
-
-def by_oracles(submissions: Sequence[Submission]) -> list[bool]:
-    """The oracles alone: a submission is right by its key or by one of its other forms."""
-    return [any(answer_is_correct(one.text, form) for form in (one.key, *one.alternates)) for one in submissions]
+def open_grader(context: Context, checker: TeacherIdentity | None) -> Grader:
+    """The oracles, and behind them the checker that a recipe names."""
+    return by_oracles if checker is None else Checker(context, open_teacher(context, checker), LONGEST_CHECK).grade
 
 
 class Checker:
@@ -60,7 +47,7 @@ class Checker:
         """What is said of each: `oracle` where no question was needed, `false` also where there is nothing to ask about."""
         accepted = by_oracles(submissions)
         open_ = list(dict.fromkeys(one for one, right in zip(submissions, accepted, strict=True) if not right and _askable(one)))
-        answers = ask(self._context, self._teacher, [self._request(one) for one in open_])
+        answers = ask(self._context, self._teacher, [self._request(one) for one in open_], show=False)
         said: dict[Submission, Match] = {one: verdict(answer) for one, answer in zip(open_, answers, strict=True)}
         found: list[Match] = [_match(right, said.get(one)) for one, right in zip(submissions, accepted, strict=True)]
         self._counts.update(found)
@@ -97,4 +84,4 @@ def _match(right: bool, said: Match | None) -> Match:
 
 def _askable(one: Submission) -> bool:
     """Whether there is a key and an answer; tests of code have the last word themselves."""
-    return bool(one.text.strip() and one.key.strip()) and CodeTests.of(one.key) is None
+    return bool(one.text.strip() and one.key.strip()) and not one.tested

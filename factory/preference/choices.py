@@ -7,19 +7,27 @@ and an answer that names a second letter names none: `B. or C.` is a guess at tw
 import re
 
 _BARE = re.compile(r"\(?([A-Z])[).:]?|\(([a-z])\)")
-_BRACKETED = re.compile(r"\(?([A-Za-z])\) .+")
+_BRACKETED = re.compile(r"\(?([A-Za-z])\) (.+)", re.DOTALL)
 _NAMED = re.compile(r"(option |choice )?\(?([A-Za-z])(?:([).:])(.*))?", re.IGNORECASE | re.DOTALL)
 _LONE = re.compile(r"(?:(?<![\w'’(])|(?<!\w)\()(?![AaI] [a-z])([A-Ja-j])(?![\w'’])(\)?)")
 """A letter that may name a choice: `or C`, `(c)`, `c)`; not the words in `A dog` and `I think`, and not the `x` of `f(x)`."""
 
 
 def same_choice(given: str, answer: str) -> bool:
-    """Whether the known answer is a bare letter that `given` names, or has it in brackets before its text and `given` is that letter."""
+    """Whether `given` names the known answer: a bare letter, or a letter in brackets before its text, which names it too."""
     key = _bare(answer)
     if key is not None:
         return key == _named(given)
     shown = _BRACKETED.fullmatch(answer)
-    return shown is not None and _bare(given) == shown[1].upper()
+    return shown is not None and (_bare(given) == shown[1].upper() or _says(given, shown[1], shown[2]))
+
+
+def _says(given: str, letter: str, text: str) -> bool:
+    """Whether an answer is the text of a choice, or its marked letter with that text or none: `b) blue` and `option B`, not `B) red`."""
+    found = _NAMED.fullmatch(given)
+    named = found is not None and bool(found[1] or found[3]) and found[2].upper() == letter.upper()
+    rest = (found[4] or "").strip().casefold() if found else ""
+    return given.casefold() == text.casefold() or (named and rest in {"", text.casefold()})
 
 
 def _bare(text: str) -> str | None:

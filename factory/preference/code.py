@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factory.preference.submitted_code import BUILTINS, MODULES, prepared
 from factory.synthesis.validate import RefusedCodeError, run_checked
@@ -24,7 +24,8 @@ class CodeTests(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     function: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    inputs: list[list[Any]] = Field(min_length=1)
+    inputs: list[list[Any] | str] = Field(min_length=1)
+    """The arguments of each call: a list, or a Python tuple as text where JSON has no word for them (`((1, 2), {3})`)."""
     outputs: list[Any]
 
     @model_validator(mode="after")
@@ -32,6 +33,14 @@ class CodeTests(BaseModel):
         if len(self.inputs) != len(self.outputs):
             raise ValueError(f"{len(self.inputs)} inputs but {len(self.outputs)} outputs: give one output for each")
         return self
+
+    @field_validator("inputs")
+    @classmethod
+    def _texts_are_tuples(cls, inputs: list[list[Any] | str]) -> list[list[Any] | str]:
+        for text in inputs:
+            if isinstance(text, str) and not _is_tuple(text):
+                raise ValueError(f"input {text!r} is not the text of a Python tuple")
+        return inputs
 
     @classmethod
     def of(cls, answer: str) -> "CodeTests | None":
@@ -44,6 +53,13 @@ class CodeTests(BaseModel):
             return None
 
 
+def _is_tuple(text: str) -> bool:
+    try:
+        return isinstance(ast.literal_eval(text), tuple)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
 def passes(text: str, tests: CodeTests) -> bool:
     """Whether the last fenced block of `text` (else all of it) defines a function that passes every test."""
     blocks = _FENCE.findall(text)
@@ -52,7 +68,7 @@ def passes(text: str, tests: CodeTests) -> bool:
     except RefusedCodeError:
         return False
     modules = {name: MODULES[name] for name in solution.imports}
-    outcome = run_checked(solution.source, tests.function, [tuple(values) for values in tests.inputs], BUILTINS, modules)
+    outcome = run_checked(solution.source, tests.function, tests.inputs, BUILTINS, modules)
     expected = json.loads(json.dumps(tests.outputs))
     return len(outcome.results) == len(expected) and all(map(_gives, outcome.results, expected))
 

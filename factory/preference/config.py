@@ -8,11 +8,11 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from factory.curation.config import SourceConfig
+from factory.curation.config import RowsConfig
 from factory.preference.domains import DOMAINS
 from factory.sampling.config import LocalEngine, SamplingConfig
 from factory.settings import Section
-from factory.synthesis.config import TeacherIdentity
+from factory.synthesis.config import CheckedSection, TeacherIdentity
 
 MOST_WORKERS = 64
 
@@ -24,7 +24,7 @@ class SamplingSection(Section):
     max_new_tokens: int = Field(default=96, ge=1, description="longest completion, in tokens")
 
 
-class QuestionWindow(SamplingSection):
+class QuestionWindow(SamplingSection, CheckedSection):
     """Which questions are worth the search: neither solved nor hopeless (paper, section 4.3)."""
 
     questions: int = Field(default=800, ge=1, description="questions taken from the bank")
@@ -158,12 +158,9 @@ class JudgeConfig(SamplingSection):
         return tuple(model for model in asked if model is not None and model.kind == "openai")
 
 
-class TriviaSource(SourceConfig):
+class TriviaSource(RowsConfig):
     """Trivia of one's own: JSONL or Parquet rows with a question and its answer."""
 
-    kind: Literal["folder"] = Field(default="folder", description="a folder or prefix of files")  # type: ignore[assignment]
-    include: tuple[str, ...] = Field(default=("*.jsonl*", "*.parquet"), min_length=1, description="globs of relative paths to read")
-    license: str = Field(default="unknown", min_length=1, description="SPDX licence of the questions")
     text_field: str = Field(default="question", min_length=1, description="the question's field")
     answer_field: str = Field(default="answer", min_length=1, description="the answer's field")
 

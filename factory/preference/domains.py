@@ -1,12 +1,18 @@
-"""The domains under which preference pairs are counted and limited (paper, table 7)."""
+"""The domains under which questions and preference pairs are counted and limited (paper, table 7)."""
 
-FAMILIES = {"story": "math", "list": "reasoning", "code": "code", "organic": "reasoning"}
-"""The domain of each family of questions."""
-GENERAL = "general"
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+Domain = Literal["math", "reasoning", "multiple choice", "python", "other languages", "general"]
+"""What questions are about. Table 7 has mathematics, generic multiple choice, Python, and other programming languages."""
 REFUSAL = "unknown + safety"
-DOMAINS = frozenset({*FAMILIES.values(), GENERAL, REFUSAL})
+GENERAL: Domain = "general"
+QUESTIONS: tuple[Domain, ...] = get_args(Domain)
+DOMAINS = frozenset({*QUESTIONS, REFUSAL})
+FAMILIES: Mapping[str, Domain] = {**dict(zip(QUESTIONS, QUESTIONS, strict=True)), "story": "math", "list": "reasoning", "code": "python"}
+"""The domain of each family; that of a question of one's own is its domain."""
 
 
-def domain_of(family: str) -> str:
+def domain_of(family: str) -> Domain:
     """The domain of a question's family."""
     return FAMILIES.get(family, GENERAL)

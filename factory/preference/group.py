@@ -12,16 +12,19 @@ from functools import partial
 from pydantic import BaseModel
 
 from factory.context import Context
+from factory.preference.checker import open_grader
 from factory.preference.config import PivotalSearchConfig
 from factory.preference.models import open_sampler
 from factory.preference.pairs import pair_record, pairs_of
 from factory.preference.questions import Examiner
 from factory.preference.rounds import Rounds
-from factory.preference.search import Branch, Draw, Rules, explore
+from factory.preference.search import Branch, Rules, explore
 from factory.preference.tree import AnswerTree, Node, Tally
+from factory.preference.verdicts import Verdicts
 from factory.preference.verify import Reliability, Tested, Trial, verify
 from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
+from factory.spec import Cost
 from factory.tokens.tokenizer import load
 
 Progress = Callable[[float], None]
@@ -50,6 +53,9 @@ class Found(BaseModel):
     counts: Counter[str] = Counter()
     """Of questions, answers, pivots and of the sampler's tokens and rounds: the sums of `pivots.json`."""
     dropped: Counter[str] = Counter()
+    checked: Counter[str] = Counter()
+    """What a checker said, where one was asked."""
+    cost: Cost = Cost()
     errors: Reliability = Reliability()
     pairs: list[Record] = []
     answers: list[Answer] = []
@@ -62,7 +68,8 @@ class GroupSearch:
         self.config, self.examiner, self._progress = searcher.config, searcher.examiner, progress
         self._trial = trial(self.config)
         self._rounds = Rounds(searcher.sampler, searcher.context.parts, searcher.context.seed, f"group-{number:05d}")
-        self._draw: Draw = partial(self._rounds.draw, settings=searcher.settings)
+        self._verdicts = searcher.verdicts(f"group-{number:05d}")
+        self._draw = self._verdicts.watching(partial(self._rounds.draw, settings=searcher.settings))
         self._roots = searcher.context.random(f"searched answers of group {number}")
         self._found = Found(asked=asked)
 
@@ -86,10 +93,11 @@ class GroupSearch:
         """The questions that are neither solved nor hopeless, each with the answers to search (paper: 0.2 to 0.8)."""
         config, found = self.config, self._found
         prompts = [self.examiner.prompt(question["text"]) for question in questions]
+        grades = [self._verdicts.of(question) for question in questions]
         answers = self._draw([SampleRequest(prompt, config.filter_samples) for prompt in prompts])
         found.counts["questions"] = len(questions)
-        for question, prompt, drawn in zip(questions, prompts, answers, strict=True):
-            tree = AnswerTree(prompt, self.examiner.grade(question), longest=config.max_new_tokens, stop=self.examiner.stop)
+        for question, prompt, grade, drawn in zip(questions, prompts, grades, answers, strict=True):
+            tree = AnswerTree(prompt, grade, longest=config.max_new_tokens, stop=self.examiner.stop)
             success = sum(tree.grade(tree.root, answer) for answer in drawn) / len(drawn)
             if config.lowest_success <= success <= config.highest_success:
                 found.counts["kept_questions"] += 1
@@ -125,6 +133,11 @@ class Searcher:
         self.examiner = Examiner(load(context.inputs["tokenizer"].path))
         self.sampler = open_sampler(context, "sft_checkpoint", config.sampling)
         self.settings = self.examiner.settings(config.temperature, config.max_new_tokens, config.top_p)
+
+    def verdicts(self, name: str) -> Verdicts:
+        """The verdicts of one search, under the recipe's checker where it names one."""
+        grader = open_grader(self.context, self.config.checker)
+        return Verdicts(self.examiner, grader, self.context.parts, name, self.config.max_new_tokens)
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from factory.records import Record
+from factory.records import Record, folded
 
 
 def pairs_by_domain(pairs: Path) -> dict[str, int]:
@@ -29,23 +29,18 @@ def held_out_chats(conversations: Path, questions: Iterable[Path]) -> list[str]:
     return sorted(
         row["id"]
         for row in _rows(conversations, ["id", "messages"])
-        if any(message["role"] == "user" and plain(message["content"]) in held_out for message in row["messages"])
+        if any(message["role"] == "user" and folded(message["content"]) in held_out for message in row["messages"])
     )
 
 
-def plain(text: str) -> str:
-    """Text without case and with single spaces: the form in which questions are compared."""
-    return " ".join(text.casefold().split())
-
-
 def _held_out(questions: Iterable[Path]) -> set[str]:
-    return {key for folder in questions for row in _rows(folder, ["id", "text"]) for key in (row["id"], plain(row["text"]))}
+    return {key for folder in questions for row in _rows(folder, ["id", "text"]) for key in (row["id"], folded(row["text"]))}
 
 
 def _keys(pair: Record) -> Iterator[str]:
     """A pair's text begins with its question, and a question may have several lines."""
     yield pair["question"]
-    yield from map(plain, accumulate(pair["text"].split("\n"), lambda before, line: f"{before}\n{line}"))
+    yield from map(folded, accumulate(pair["text"].split("\n"), lambda before, line: f"{before}\n{line}"))
 
 
 def _rows(folder: Path, columns: list[str]) -> Iterator[Record]:

@@ -9,6 +9,7 @@ tolerance can turn a near miss into a success, and expressions by their values.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from factory.preference.algebra import equivalent
@@ -30,11 +31,16 @@ class Oracle:
 
 def answer_is_correct(text: str, answer: str) -> bool:
     """Whether the last answer that `text` states is `answer`, by any of `ORACLES`; whether its code passes where `answer` holds tests."""
-    tests = CodeTests.of(answer)
-    if tests is not None:
-        return passes(text, tests)
+    if CodeTests.of(answer) is not None:
+        return _passes(text, answer)
     given = final_answer(text)
     return given is not None and any(oracle.accepts(given, answer) for oracle in ORACLES)
+
+
+@lru_cache(maxsize=4096)  # a judge looks at an answer several times, and each run is a process
+def _passes(text: str, answer: str) -> bool:
+    tests = CodeTests.of(answer)
+    return tests is not None and passes(text, tests)
 
 
 def equal(left: str, right: str) -> bool:
@@ -96,7 +102,7 @@ def _all_equal(group: list[str]) -> bool:
 ORACLES = (
     Oracle("exact", 1, exact),
     Oracle("numeric", 3, numeric),
-    Oracle("choice", 2, multiple_choice),
+    Oracle("choice", 3, multiple_choice),
     Oracle("algebraic", 2, algebraic),
 )
 """The oracles of a stated answer, cheapest first."""
@@ -104,3 +110,5 @@ CODE_VERSION = 2
 PLURALITY_VERSION = 2
 VERSIONS = {**{oracle.name: oracle.version for oracle in ORACLES}, "code": CODE_VERSION, "plurality": PLURALITY_VERSION}
 """What a report says of how success was judged."""
+REVISION = sum(VERSIONS.values())
+"""A part of the code version of every stage that grades: what was judged otherwise is stale."""

@@ -29,6 +29,7 @@ from factory.records import Record
 from factory.sampling.api import Completion
 from factory.schemas import PAIR
 from factory.shares import Shares
+from factory.spec import Cost
 
 COUNTED = (
     "questions", "kept_questions", "searched_answers", "pivots", "failed_verification", "unpaired_or_repeated_pivots",
@@ -74,7 +75,11 @@ class Groups:
     def _search(self, number: int) -> Found:
         filled = filled_quotas(self.searcher.config.quotas, self.found(number - LOOK_BACK + 1))
         asked = [question for question in self.questions[number] if domain_of(question["family"]) not in filled]
+        context = self.searcher.context
+        before, context.cost = context.cost, Cost()
         found = GroupSearch(self.searcher, number, self._asked(number), partial(self._progress, number)).run(asked)
+        # In the part, what was paid outlives this rank: the first one puts all groups' together.
+        found.checked, found.cost, context.cost = Counter(context.metrics.pop("checker", {})), context.cost, before
         if len(asked) < len(self.questions[number]):
             found.dropped["domain filled"] = len(self.questions[number]) - len(asked)
         return found
@@ -132,6 +137,7 @@ def write(searcher: Searcher, groups: Sequence[Found]) -> None:
     context, quotas = searcher.context, searcher.config.quotas
     for one in groups:
         context.keep(one.counts["kept_questions"])
+        context.cost += one.cost
         for reason, number in one.dropped.items():
             context.drop(reason, number)
     unique = {pair["id"]: pair for one in groups for pair in one.pairs}
@@ -182,10 +188,11 @@ def write_figure(searcher: Searcher, groups: Sequence[Found]) -> None:
 def follow(searcher: Searcher, answer: Answer) -> Trajectory:
     """p(success) at every token of an answer. Its rounds are its own: they are no cost of the search, whose budget the control gets."""
     config, examiner, context = searcher.config, searcher.examiner, searcher.context
-    prompt, grade = examiner.prompt(answer.question["text"]), examiner.grade(answer.question)
+    prompt, verdicts = examiner.prompt(answer.question["text"]), searcher.verdicts("figure")
+    grade = verdicts.of(answer.question)
     tree = AnswerTree(prompt, grade, longest=config.max_new_tokens, stop=examiner.stop)
     nodes = tree.insert(Completion(answer.tokens, answer.log_probs, stopped=True))
-    draw = partial(Rounds(searcher.sampler, context.parts, context.seed, "figure").draw, settings=searcher.settings)
+    draw = verdicts.watching(partial(Rounds(searcher.sampler, context.parts, context.seed, "figure").draw, settings=searcher.settings))
     sample([(tree, node, config.figure_samples) for node in nodes], draw, reuse=True)
     return Trajectory(
         question=answer.question["text"],
@@ -220,6 +227,8 @@ def write_report(context: Context, groups: Sequence[Found], pairs: Sequence[Reco
     }
     context.made("pairs", len(pairs))
     context.metrics.update(report, oracles=VERSIONS)
+    if checked := sum((one.checked for one in groups), Counter[str]()):
+        context.metrics["checker"] = dict(sorted(checked.items()))
     context.write_json("pivots.json", report)
 
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.preference.held_out import plain
 from factory.preference.oracles import answer_is_correct
 from factory.preference.tree import Grade
-from factory.records import Record
+from factory.records import Record, folded
 from factory.sampling.api import SamplingSettings
 from factory.tokens.tokenizer import Tokenizer
 
@@ -45,7 +44,7 @@ def _training_side(context: Context) -> Iterator[Record]:
 
 
 def _keys(question: Record) -> tuple[str, str]:
-    return question["id"], plain(question["text"])
+    return question["id"], folded(question["text"])
 
 
 def _lot(seed: int, identifier: str) -> bytes:
@@ -88,15 +87,15 @@ class Examiner:
 
 def fitting(context: Context, questions: Sequence[Record], examiner: Examiner, new_tokens: int) -> list[Record]:
     """The questions that leave room for an answer of `new_tokens` in every input model's context; the rest count as dropped."""
-    room = _context_length(context) - new_tokens
+    room = context_length(context, *context.inputs) - new_tokens
     kept = [question for question in questions if len(examiner.prompt(question["text"])) <= room]
     if len(kept) < len(questions):
         context.drop("longer than the context", len(questions) - len(kept))
     return kept
 
 
-def _context_length(context: Context) -> int:
-    """Positions of the shortest model among the inputs."""
-    configurations = [upstream.path / "hf" / "config.json" for upstream in context.inputs.values()]
+def context_length(context: Context, *inputs: str) -> int:
+    """Positions of the shortest model among these inputs, in tokens."""
+    configurations = [context.inputs[name].path / "hf" / "config.json" for name in inputs]
     lengths = [json.loads(path.read_bytes())["max_position_embeddings"] for path in configurations if path.exists()]
     return min(lengths, default=sys.maxsize)

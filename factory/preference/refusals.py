@@ -18,7 +18,6 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.preference import domains
 from factory.preference.config import RefusalConfig
-from factory.preference.held_out import plain
 from factory.preference.models import open_sampler
 from factory.preference.oracles import VERSIONS, answer_is_correct, final_answer
 from factory.preference.questions import Examiner
@@ -38,7 +37,7 @@ from factory.preference.trivia_records import (
     question_record,
     question_records,
 )
-from factory.records import Record, new_record, record_id
+from factory.records import Record, folded, new_record, record_id
 from factory.sampling.api import SampleRequest
 from factory.schemas import CONVERSATION, PAIR, PROBLEM
 from factory.tokens.tokenizer import chatml, load
@@ -116,11 +115,11 @@ def material(context: Context, config: RefusalConfig, lots: random.Random) -> tu
 
 def _unseen(context: Context, held_out: Sequence[Trivia]) -> list[Trivia]:
     """Without those that the question bank has too: pretraining and fine-tuning learn from it."""
-    mine = {plain(one.question) for one in held_out}
-    seen = {text for row in context.inputs["question_bank"].records("questions", columns=["text"]) if (text := plain(row["text"])) in mine}
+    mine = {folded(one.question) for one in held_out}
+    seen = {text for row in context.inputs["question_bank"].records("questions", columns=["text"]) if (text := folded(row["text"])) in mine}
     if seen:
         context.drop("held out but in the question bank", len(seen))
-    return [one for one in held_out if plain(one.question) not in seen]
+    return [one for one in held_out if folded(one.question) not in seen]
 
 
 def _check_disjoint(context: Context, trivia: Sequence[Trivia]) -> None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from factory.context import Context
 from factory.preference.config import RefusalConfig
-from factory.preference.held_out import plain
 from factory.preference.trivia import Told, Trivia
 from factory.preference.trivia_records import names_answer
+from factory.records import folded
 from factory.synthesis.answers import InvalidAnswerError, read_fields
 from factory.synthesis.prompts import Prompt
 from factory.synthesis.teacher import Teacher, TeacherAnswer, ask, open_teacher
@@ -53,7 +53,7 @@ def taught(context: Context, config: RefusalConfig, trivia: Sequence[Trivia]) ->
     teacher = open_teacher(context, config.teacher)
     asked = [one for one in trivia if one.knowledge]
     answers, refusals, variants = (_pieces(context, config, teacher, prompt, asked) for prompt in (ANSWER, REFUSAL, BOGUS))
-    known = {plain(one.question) for one in trivia} | {plain(row["text"]) for row in context.inputs["benchmarks"].records("problems")}
+    known = {folded(one.question) for one in trivia} | {folded(row["text"]) for row in context.inputs["benchmarks"].records("problems")}
     found: list[Trivia | None] = []
     for one, answer, refusal, variant in zip(asked, answers, refusals, variants, strict=True):
         told = _told(one, answer, refusal)
@@ -93,12 +93,12 @@ def _bogus(context: Context, config: RefusalConfig, variant: TeacherAnswer, know
         reason = "malformed bogus variant"
     elif int(quality) < config.least_quality:
         reason = "bogus variant of low quality"
-    elif plain(text) in known:
+    elif folded(text) in known:
         reason = "bogus variant repeats a question"
     if reason:
         context.drop(reason)
         return ""
-    known.add(plain(text))
+    known.add(folded(text))
     return text
 
 

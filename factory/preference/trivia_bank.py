@@ -4,18 +4,15 @@ It is no document source: what a model is asked from memory must not be among th
 """
 
 import random
-from collections.abc import Iterator
 
 from factory.context import Context
-from factory.curation.files import Entry, files_at, version_of
-from factory.curation.rows import Rejected, Row, read_rows, text_of
-from factory.curation.sources import entries_of
+from factory.curation.imports import Import
+from factory.curation.rows import Rejected, Row, text_of
 from factory.errors import SeedmillError
 from factory.preference.config import TriviaSource
-from factory.preference.held_out import plain
 from factory.preference.trivia import Trivia
 from factory.preference.trivia_records import KNOWLEDGE, question_record
-from factory.records import Record
+from factory.records import Record, folded
 from factory.schemas import PROBLEM
 
 CREATED_BY = "trivia_questions@1"
@@ -23,41 +20,11 @@ EXAMPLES = 3
 """Questions that are shown with their answers before each question that a base model is asked, and are never asked."""
 
 
-def observe(source: TriviaSource) -> str:
-    """The version of the folder as it lies there now."""
-    return version_of(entries_of(source, "trivia source"))
-
-
 def run(context: Context) -> None:
     """Write `questions` (PROBLEM), each once; a row without question or answer is dropped by reason."""
     source = context.section(TriviaSource)
-    entries = entries_of(source, "trivia source")
-    context.metrics["source_version"] = version_of(entries)
-    context.write_records("questions", _questions(context, source, entries), PROBLEM)
-    if not context.counts.kept:
-        fields = f"{source.text_field!r} and {source.answer_field!r}"
-        raise SeedmillError(f"{source.path!r} holds no row with {fields} (dropped: {context.counts.dropped}); set text_field, answer_field")
-
-
-def _questions(context: Context, source: TriviaSource, entries: list[Entry]) -> Iterator[Record]:
-    seen: set[str] = set()
-    for row in _rows(source, entries):
-        found = row if isinstance(row, Rejected) else _record(source, row)
-        if isinstance(found, Rejected):
-            context.drop(found.reason)
-        elif (key := plain(found["text"])) in seen:
-            context.drop("duplicate")
-        else:
-            seen.add(key)
-            context.keep()
-            yield found
-            if context.counts.kept == source.limit_documents:
-                return
-
-
-def _rows(source: TriviaSource, entries: list[Entry]) -> Iterator[Row | Rejected]:
-    files = files_at(source.path)
-    return (row for entry in entries for row in read_rows(files, entry, source, (source.text_field, source.answer_field)))
+    fields = (source.text_field, source.answer_field)
+    Import(source, fields, lambda row: _record(source, row)).write(context, "questions", PROBLEM)
 
 
 def _record(source: TriviaSource, row: Row) -> Record | Rejected:
@@ -71,9 +38,9 @@ def _record(source: TriviaSource, row: Row) -> Record | Rejected:
 
 def draw_from_bank(context: Context, number: int, lots: random.Random) -> tuple[list[Trivia], list[Trivia]]:
     """`number` questions in random order, and the examples; a question that is a benchmark's is dropped."""
-    banned = {plain(row["text"]) for row in context.inputs["benchmarks"].records("problems", columns=["text"])}
+    banned = {folded(row["text"]) for row in context.inputs["benchmarks"].records("problems", columns=["text"])}
     found = list(context.inputs["trivia_questions"].records("questions", columns=["text", "answer"]))
-    free = [row for row in found if plain(row["text"]) not in banned]
+    free = [row for row in found if folded(row["text"]) not in banned]
     if len(free) < len(found):
         context.drop("benchmark", len(found) - len(free))
     if len(free) < number + EXAMPLES:

@@ -110,18 +110,18 @@ def sources(facts: Facts) -> str:
     return (
         "## Data\n\n"
         + table(["source", "cluster", "licence", "documents read"], rows)
-        + _own_chats(facts)
+        + _own_data(facts)
         + f"\n\nSynthetic text and post-training data; text was written by: {', '.join(teachers) or 'nobody'}.\n\n"
         + table(["asset", "made", "number"], made)
     )
 
 
-def _own_chats(facts: Facts) -> str:
+def _own_data(facts: Facts) -> str:
     rows = [
         [m.asset, m.section["domain"], m.section["license"], f"{m.counts.kept:,}", _numbered(m.metrics["languages"])]
-        for m in facts.under("chats")
+        for m in (*facts.under("questions"), *facts.under("chats"))
     ]
-    return "\n\n" + table(["imported chats", "domain", "licence", "chats read", "languages"], rows) if rows else ""
+    return "\n\n" + table(["questions and chats", "domain", "licence", "rows read", "languages"], rows) if rows else ""
 
 
 def curation(facts: Facts) -> str:

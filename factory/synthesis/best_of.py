@@ -1,14 +1,14 @@
-"""Best-of-n: a teacher answers an organic question several times, the oracles strike out the wrong ones, the judge picks the best.
+"""Best-of-n: a teacher answers a question several times, the oracles strike out the wrong ones, the judge picks the best.
 
-Section 4.1 of the paper makes its fine-tuning data so. Organic questions have a known answer (a plurality's) but no worked
-solution, so without a language model for a teacher they stay out of the fine-tuning set. Where the section says
-`check_answers`, the checker is asked about what no oracle accepts.
+Section 4.1 of the paper makes its fine-tuning data so. Questions of one's own have a known answer but no worked solution that a
+program could write, so without a language model for a teacher they stay out of the fine-tuning set.
 """
 
 from collections.abc import Iterator, Sequence
 
 from factory.context import Context
-from factory.preference.checker import Checker, Grader, Submission, by_oracles
+from factory.preference.checker import open_grader
+from factory.preference.grading import Grader, Submission
 from factory.preference.rubric import Case, Judge
 from factory.preference.teacher_judge import TeacherJudge
 from factory.records import Record
@@ -18,17 +18,16 @@ from factory.synthesis.teacher import Teacher, ask, open_teacher
 
 QUESTIONS_A_ROUND = 100
 LONGEST_VERDICT = 2048
-LONGEST_CHECK = 1024
 
 
 def best_answers(context: Context, section: ConversationConfig) -> Iterator[tuple[Record, str, str]]:
-    """Each organic question with its best right answer and who wrote it; questions without one are counted as dropped."""
+    """Each question without a worked solution, its best right answer and who wrote it; one without a right answer is dropped."""
     if section.teacher.kind == "procedural":
         return
     teacher = open_teacher(context, section.teacher)
     judge = TeacherJudge(context, teacher, LONGEST_VERDICT)
-    grader = Checker(context, teacher, LONGEST_CHECK).grade if section.check_answers else by_oracles
-    questions = [row for row in context.inputs["question_bank"].records("questions") if row["family"] == "organic"]
+    grader = open_grader(context, section.checker)
+    questions = [row for row in context.inputs["question_bank"].records("questions") if not row["solution"]]
     for start in range(0, len(questions), QUESTIONS_A_ROUND):
         group = questions[start : start + QUESTIONS_A_ROUND]
         for question, best in zip(group, _best(judge, group, _right(context, section, teacher, grader, group)), strict=True):

@@ -6,17 +6,15 @@ stage that asks a teacher, `TeacherConfig.runtime()` goes to the job beside it. 
 names the environment variable that holds it.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from factory.curation.config import DecontaminationConfig, FolderConfig
+from factory.curation.config import DecontaminationConfig
 from factory.settings import Section
 
 PROCEDURAL_MODEL = "procedural-teacher"
 SHARES_TOLERANCE = 1e-9
-Domain = Literal["math", "coding", "reasoning", "conversation", "identity", "safety"]
-"""What a fine-tuning conversation is about (paper, section 4.1)."""
 
 
 class TeacherIdentity(Section):
@@ -72,6 +70,22 @@ class TaughtSection(Section):
     teacher: TeacherIdentity = Field(default=TeacherIdentity(), description="Who writes for this stage.")
 
 
+def _a_language_model(named: TeacherIdentity | None) -> TeacherIdentity | None:
+    if named is not None and named.kind == "procedural":
+        raise ValueError("a program knows no other words for an answer: name a language model, {kind: openai, model: ...}")
+    return named
+
+
+class CheckedSection(Section):
+    """A stage that grades answers. What no oracle accepts may be put to a language model (`factory.preference.checker`)."""
+
+    checker: Annotated[TeacherIdentity | None, AfterValidator(_a_language_model)] = Field(
+        default=None,
+        exclude_if=lambda named: named is None,  # where nobody is asked, nothing becomes stale
+        description="the language model that is asked whether an answer that no oracle accepts matches the key; nobody by default",
+    )
+
+
 class BenchmarksConfig(Section):
     """Held-out problems. The seed is the benchmark's own: experiments with different seeds are scored on the same problems."""
 
@@ -89,6 +103,12 @@ class BenchmarksConfig(Section):
 
 class QuestionBankConfig(TaughtSection):
     """Training problems with known answers, disjoint from the benchmarks."""
+
+    decontamination: DecontaminationConfig | None = Field(
+        default=None,
+        exclude_if=lambda named: named is None,
+        description="thresholds of Algorithm 1 for questions of one's own; those of `curation` where none are named",
+    )
 
     problems: int = Field(default=30_000, ge=1, description="Number of problems kept.")
     step_weights: tuple[float, float, float, float] = Field(default=(3, 3, 2, 2), description="Weights of 1, 2, 3 and 4 steps.")
@@ -125,7 +145,7 @@ class SyntheticConfig(TaughtSection):
     max_answer_tokens: int = Field(default=1024, ge=1, description="Longest answer asked of the teacher, in tokens.")
 
 
-class ConversationConfig(TaughtSection):
+class ConversationConfig(TaughtSection, CheckedSection):
     """The supervised fine-tuning set."""
 
     conversations: int = Field(default=38_400, ge=1, description="Conversations about problems; questions repeat in other styles.")
@@ -143,11 +163,6 @@ class ConversationConfig(TaughtSection):
         default=4, ge=1, le=64, description="Answers that a language model gives to each organic question; the best right one is kept."
     )
     best_of_temperature: float = Field(default=1.0, ge=0, le=2, description="Temperature of those answers.")
-    check_answers: bool = Field(
-        default=False,
-        exclude_if=lambda asked: not asked,  # where nothing is asked, nothing becomes stale
-        description="Ask the teacher about those answers that no oracle accepts: do they match the key in other words?",
-    )
     max_answer_tokens: int = Field(default=1024, ge=1, description="Longest of those answers, in tokens.")
     decontamination: DecontaminationConfig | None = Field(
         default=None,
@@ -162,34 +177,6 @@ class ConversationConfig(TaughtSection):
         if abs(sum(self.style_weights) - 1) > SHARES_TOLERANCE:
             raise ValueError(f"style_weights {self.style_weights} must sum to 1")
         return self
-
-
-class ChatSource(FolderConfig):
-    """Fine-tuning conversations of one's own: JSONL or Parquet rows with a list of messages, or with a prompt and its answer."""
-
-    path: str = Field(min_length=1, description="Folder, or s3://BUCKET/PREFIX.")
-    include: tuple[str, ...] = Field(default=("*.jsonl*", "*.parquet"), min_length=1, description="Globs of relative paths to read.")
-    domain: Domain = Field(description="What the conversations are about: counted, and a word for `training.sft.leave_out`.")
-    messages_field: str = Field(default="", description="The messages' field; empty: `messages`, unless `prompt_field` is set.")
-    prompt_field: str = Field(default="", description="The prompt's field in instruction data.")
-    answer_field: str = Field(default="", description="The answer's field in instruction data.")
-    system_field: str = Field(default="", description="The system message's field in instruction data, where it has one.")
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        paired = bool(self.prompt_field) == bool(self.answer_field)
-        if not paired or (self.messages_field and self.prompt_field) or (self.system_field and not self.prompt_field):
-            raise ValueError(
-                f"messages_field {self.messages_field!r}, prompt_field {self.prompt_field!r}, answer_field {self.answer_field!r} and "
-                f"system_field {self.system_field!r}: set the first alone, or prompt_field and answer_field, with or without system_field"
-            )
-        return self
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields that a row is read for."""
-        asked = (self.prompt_field, self.answer_field, self.system_field) if self.prompt_field else (self.messages_field or "messages",)
-        return tuple(field for field in asked if field)
 
 
 class SynthesisConfig(Section):

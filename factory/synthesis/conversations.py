@@ -13,12 +13,12 @@ from factory.context import Context
 from factory.curation.config import DecontaminationConfig
 from factory.curation.contamination import Decontaminator
 from factory.errors import SeedmillError
-from factory.preference.held_out import plain
-from factory.records import Record, derive, new_record
+from factory.preference.domains import Domain, domain_of
+from factory.records import Record, derive, folded, new_record
 from factory.schemas import CONVERSATION
 from factory.synthesis.best_of import best_answers
 from factory.synthesis.chat import chat_text
-from factory.synthesis.chat_bank import fingerprint
+from factory.synthesis.chat_bank import said
 from factory.synthesis.config import ConversationConfig
 from factory.synthesis.documents import endless
 from factory.synthesis.formats import read_instructed_code
@@ -27,14 +27,21 @@ from factory.synthesis.problems import STYLES, Style, problem_of, write_solution
 from factory.synthesis.problems.problem import LICENSE
 
 TRANSFORM = "conversations@1"
-DOMAINS = {"story": "math", "code": "coding", "list": "reasoning", "organic": "reasoning"}
+DOMAINS: dict[Domain, str] = {
+    "math": "math",
+    "reasoning": "reasoning",
+    "multiple choice": "reasoning",
+    "python": "coding",
+    "other languages": "coding",
+    "general": "conversation",
+}
 
 
 def run(context: Context) -> None:
     """Write `conversations` (CONVERSATION), grouped by where they come from; training shuffles."""
     section = context.section(ConversationConfig)
     held_out = (("benchmarks", "problems"), ("refusals", "questions"))
-    banned = {plain(row["text"]) for asset, output in held_out for row in context.inputs[asset].records(output, columns=["text"])}
+    banned = {folded(row["text"]) for asset, output in held_out for row in context.inputs[asset].records(output, columns=["text"])}
     rows = _clean(context, _conversations(context, section), banned)
     context.write_records("conversations", rows, CONVERSATION)
 
@@ -43,7 +50,7 @@ def _clean(context: Context, rows: Iterable[Record], banned: set[str]) -> Iterat
     """Conversations in which no user puts a question that is held out; counts by domain and by language."""
     languages: Counter[str] = Counter()
     for row in rows:
-        if any(message["role"] == "user" and plain(message["content"]) in banned for message in row["messages"]):
+        if any(message["role"] == "user" and folded(message["content"]) in banned for message in row["messages"]):
             context.drop("held out")
             continue
         context.keep()
@@ -57,7 +64,7 @@ def _conversations(context: Context, section: ConversationConfig) -> Iterator[Re
     yield from _problems(context, section)
     yield from _instructions(context)
     for question, answer, writer in best_answers(context, section):
-        yield _conversation(question, question["text"], answer, DOMAINS[question["family"]], f"{TRANSFORM} {writer}")
+        yield _conversation(question, question["text"], answer, DOMAINS[domain_of(question["family"])], f"{TRANSFORM} {writer}")
     yield from context.inputs["refusals"].records("conversations")
     persona = (
         ("identity", identity_chats(section.model_name, section.maker), section.identity_share),
@@ -85,7 +92,8 @@ def _problems(context: Context, section: ConversationConfig) -> Iterator[Record]
         weights = [0 if style in styles else weight for style, weight in zip(STYLES, section.style_weights, strict=True)]
         style: Style = random.choices(STYLES, weights)[0] if any(weights) else next(s for s in STYLES if s not in styles)
         styles.append(style)
-        yield _conversation(row, row["text"], write_solution(problem_of(row), style), DOMAINS[row["family"]], f"{TRANSFORM} {style}")
+        solution, domain = write_solution(problem_of(row), style), DOMAINS[domain_of(row["family"])]
+        yield _conversation(row, row["text"], solution, domain, f"{TRANSFORM} {style}")
 
 
 def _instructions(context: Context) -> Iterator[Record]:
@@ -106,7 +114,7 @@ def _own_chats(context: Context, section: ConversationConfig) -> Iterator[Record
         verdict = decontaminator.check("\n".join(message["content"] for message in row["messages"]))
         if verdict.contaminated:
             context.drop(verdict.verdict)
-        elif (key := fingerprint(row["messages"])) in seen:
+        elif (key := said(row)) in seen:
             context.drop("duplicate")
         else:
             seen.add(key)

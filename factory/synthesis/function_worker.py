@@ -3,6 +3,7 @@
 It lowers its own limits before it reads anything, and imports only what it needs: it starts once for each function.
 """
 
+import ast
 import builtins
 import importlib
 import json
@@ -42,6 +43,11 @@ def simple(value: Any) -> Any:
     return list(value) if type(value).__name__ == "deque" else value
 
 
+def arguments_of(given: list[Any] | str) -> list[Any]:
+    """The arguments of a call; as text they are the literal of a tuple."""
+    return list(ast.literal_eval(given)) if isinstance(given, str) else given
+
+
 def outcome(function: Callable[..., Any], arguments: list[Any]) -> str:
     """The repr of the value, or `raises NAME`: how a function fails is part of what it does."""
     try:
@@ -57,11 +63,12 @@ def main() -> None:
     limit(resource.RLIMIT_NPROC, 0)
     limit(resource.RLIMIT_FSIZE, 0)
     job = json.load(sys.stdin)
+    inputs = [arguments_of(given) for given in job["inputs"]]
     names: dict[str, Any] = {"__builtins__": offered(job["builtins"], job["modules"])}
     limit(resource.RLIMIT_CPU, job["seconds"])
     limit(resource.RLIMIT_NOFILE, 3)
     exec(job["source"], names)  # noqa: S102 - checked, by factory.synthesis.validate or factory.preference.submitted_code
-    json.dump([outcome(names[job["name"]], arguments) for arguments in job["inputs"]], sys.stdout)
+    json.dump([outcome(names[job["name"]], arguments) for arguments in inputs], sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,61 @@
 """The question bank: training problems with known answers, disjoint from the benchmarks.
 
-Drawn problems come from the families with an oracle. Organic questions (every input beside the benchmarks: records
-`documents` whose text is a question) have no answer to trust, so the teacher is asked several times and the plurality
-decides (section 2.2 of the paper): all alike is too easy, no agreement too hard or ambiguous, and the plurality's answer
-replaces whatever the source claimed.
+Drawn problems come from the families with an oracle. Questions of one's own (every input beside the benchmarks) join them, unless
+Algorithm 1 finds them in a benchmark. Those without an answer have none to trust, so the teacher is asked several times and the
+plurality decides (section 2.2 of the paper): all alike is too easy, no agreement too hard or ambiguous.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from factory.context import Context
+from factory.curation.config import DecontaminationConfig
+from factory.curation.contamination import Decontaminator
 from factory.errors import SeedmillError
 from factory.preference.oracles import VERSIONS, final_answer, plurality
-from factory.records import Record, derive
+from factory.records import Record
 from factory.schemas import PROBLEM
 from factory.synthesis.config import QuestionBankConfig
 from factory.synthesis.problems import TRANSFORM, draw_problems, problem_record
 from factory.synthesis.prompts import ANSWER_QUESTION
+from factory.synthesis.question_sources import QUESTION
 from factory.synthesis.teacher import Teacher, TeacherRequest, ask, open_teacher, written_by
 
-ORGANIC = "questions.organic@1"
+PLURALITY = "questions.plurality@1"
 DRAWS_A_PROBLEM = 20
 SAMPLING_TEMPERATURE = 0.7
+QUESTIONS_A_ROUND = 1000
 
 
 def run(context: Context) -> None:
-    """Write `questions`: drawn problems and organic questions, none of them a benchmark's."""
+    """Write `questions`: those of one's own and drawn problems, none of them a benchmark's."""
     section = context.section(QuestionBankConfig)
-    banned = {row["text"] for row in context.inputs["benchmarks"].records("problems", columns=["text"])}
-    context.write_records("questions", _questions(context, section, banned), PROBLEM)
+    benchmarks = list(context.inputs["benchmarks"].records("problems", columns=["id", "text"]))
+    context.write_records("questions", _questions(context, section, benchmarks), PROBLEM)
 
 
-def _questions(context: Context, section: QuestionBankConfig, banned: set[str]) -> Iterator[Record]:
-    seen: set[str] = set()
-    for record in _organic(context, section):
-        if _is_new(context, record["text"], banned, seen):
-            yield record
+def _questions(context: Context, section: QuestionBankConfig, benchmarks: Sequence[Record]) -> Iterator[Record]:
+    banned, seen = {row["text"] for row in benchmarks}, set[str]()
+    own = (record for record in _own(context) if _is_new(context, record["text"], banned, seen))
+    decontaminator = Decontaminator(benchmarks, section.decontamination or DecontaminationConfig())
+    yield from _answered(context, section, _clean(context, own, decontaminator))
     yield from _drawn(context, section, banned, seen)
+
+
+def _own(context: Context) -> Iterator[Record]:
+    """The questions of all sources that are not held out."""
+    sources = sorted(set(context.inputs) - {"benchmarks"})
+    return (row for name in sources for row in context.inputs[name].records("questions") if row["kind"] == QUESTION)
+
+
+def _clean(context: Context, questions: Iterator[Record], decontaminator: Decontaminator) -> Iterator[Record]:
+    """Without those that hold a benchmark's question. Drawn problems are not asked: all of a template share its 13-grams."""
+    for row in questions:
+        verdict = decontaminator.check(row["text"])
+        if verdict.contaminated:
+            context.drop(verdict.verdict)
+        else:
+            yield row
 
 
 def _drawn(context: Context, section: QuestionBankConfig, banned: set[str], seen: set[str]) -> Iterator[Record]:
@@ -44,6 +63,7 @@ def _drawn(context: Context, section: QuestionBankConfig, banned: set[str], seen
     problems = draw_problems(context.random("problems"), section.step_weights)
     for problem in islice(problems, DRAWS_A_PROBLEM * section.problems):
         if _is_new(context, problem.question, banned, seen):
+            context.keep()
             yield problem_record(problem, locator=f"bank/{len(seen):06d}", kind="question", created_by=TRANSFORM)
             context.progress(section.problems - wanted + len(seen), section.problems, "questions")
             if len(seen) == wanted:
@@ -55,48 +75,45 @@ def _drawn(context: Context, section: QuestionBankConfig, banned: set[str], seen
 
 
 def _is_new(context: Context, question: str, banned: set[str], seen: set[str]) -> bool:
-    """Whether a question is neither a benchmark's nor had before; counted either way."""
+    """Whether a question is neither a benchmark's nor had before; counted where it is."""
     if question in banned:
         context.drop("benchmark")
     elif question in seen:
         context.drop("duplicate")
     else:
-        context.keep()
         seen.add(question)
         return True
     return False
 
 
-def _organic(context: Context, section: QuestionBankConfig) -> Iterator[Record]:
-    questions = [row for name in sorted(context.inputs) if name != "benchmarks" for row in context.inputs[name].records("documents")]
-    if not questions:
-        return
-    teacher = open_teacher(context, section.teacher)
+def _answered(context: Context, section: QuestionBankConfig, questions: Iterator[Record]) -> Iterator[Record]:
+    """The questions, those without a known answer with that of the teacher's plurality; dropped where that does not inform."""
+    teacher: Teacher | None = None
+    while group := list(islice(questions, QUESTIONS_A_ROUND)):
+        unanswered = [row for row in group if not row["answer"]]
+        if unanswered:
+            teacher = teacher or open_teacher(context, section.teacher)
+        answers = iter(_pluralities(context, section, teacher, unanswered) if teacher else ())
+        for row in group:
+            answered = row if row["answer"] else next(answers)
+            if answered is None:
+                context.drop("no informative plurality")
+            else:
+                context.keep()
+                yield answered
+
+
+def _pluralities(context: Context, section: QuestionBankConfig, teacher: Teacher, questions: Sequence[Record]) -> Iterator[Record | None]:
     context.metrics["oracles"] = VERSIONS
-    requests = [_request(row["text"], sample, section) for row in questions for sample in range(section.plurality_samples)]
-    texts = [answer.text for answer in ask(context, teacher, requests)]
-    for index, row in enumerate(questions):
-        start = index * section.plurality_samples
-        answer = plurality([final_answer(text) for text in texts[start : start + section.plurality_samples]])
-        if answer is None:
-            context.drop("no informative plurality")
-        else:
-            yield _organic_question(row, answer, teacher, requests[start])
+    samples = range(section.plurality_samples)
+    requests = [_request(row["text"], sample, section) for row in questions for sample in samples]
+    texts = iter([answer.text for answer in ask(context, teacher, requests)])
+    for number, row in enumerate(questions):
+        answer = plurality([final_answer(next(texts)) for _ in samples])
+        written = written_by(PLURALITY, teacher, requests[number * len(samples)])
+        yield None if answer is None else {**row, "answer": answer, "created_by": written}
 
 
 def _request(question: str, sample: int, section: QuestionBankConfig) -> TeacherRequest:
     limit = section.max_answer_tokens
     return ANSWER_QUESTION.request({"question": question}, max_tokens=limit, temperature=SAMPLING_TEMPERATURE, sample=sample)
-
-
-def _organic_question(row: Record, answer: str, teacher: Teacher, request: TeacherRequest) -> Record:
-    return derive(
-        row,
-        text=row["text"],
-        kind="question",
-        created_by=written_by(ORGANIC, teacher, request),
-        family="organic",
-        answer=answer,
-        steps=[],
-        solution="",
-    )

@@ -65,7 +65,8 @@ class Teacher(Protocol):
 def open_teacher(context: Context, identity: TeacherIdentity) -> Teacher:
     """The teacher of a stage: its identity from the section, the way to it from the job's runtime."""
     # Imported here: the openai client takes a second to import, and most stages ask the procedural teacher.
-    context.metrics["teacher"] = identity.model
+    named = {*context.metrics.get("teacher", "").split(", "), identity.model} - {""}
+    context.metrics["teacher"] = ", ".join(sorted(named))
     if identity.kind == "procedural":
         from factory.synthesis.procedural import ProceduralTeacher
 
@@ -77,12 +78,16 @@ def open_teacher(context: Context, identity: TeacherIdentity) -> Teacher:
     return EndpointTeacher(config, AnswerCache(context.cache / CACHE_FILE))
 
 
-def ask(context: Context, teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-    """Ask in rounds, showing progress, and enter what it cost into the stage's account; an answer from the cache costs nothing."""
+def ask(context: Context, teacher: Teacher, requests: Sequence[TeacherRequest], *, show: bool = True) -> list[TeacherAnswer]:
+    """Ask in rounds and enter what it cost into the stage's account; an answer from the cache costs nothing.
+
+    Progress is shown unless the stage shows its own.
+    """
     answers: list[TeacherAnswer] = []
     for start in range(0, len(requests), REQUESTS_A_ROUND):
         answers += _account(context, teacher.answer(requests[start : start + REQUESTS_A_ROUND]))
-        context.progress(len(answers), len(requests), "answers", money=context.cost.money)
+        if show:
+            context.progress(len(answers), len(requests), "answers", money=context.cost.money)
     return answers
 
 

@@ -143,11 +143,14 @@ def run_function(source: str, name: str, inputs: list[tuple[Any, ...]]) -> Outco
 def run_checked(
     source: str,
     name: str,
-    inputs: Sequence[tuple[Any, ...]],
+    inputs: Sequence[Sequence[Any]],
     builtins: Collection[str],
     modules: Mapping[str, Collection[str]] | None = None,
 ) -> Outcome:
-    """Call a function of source that was *checked*, with these builtins and these names of modules and no others, in a limited process."""
+    """Call a function of source that was *checked*, with these builtins and these names of modules and no others, in a limited process.
+
+    Each input is the arguments of a call: JSON values, or a Python tuple as text.
+    """
     offered = {module: sorted(names) for module, names in (modules or {}).items()}
     job = json.dumps(
         {"source": source, "name": name, "inputs": inputs, "builtins": sorted(builtins), "modules": offered, "seconds": SECONDS}

@@ -100,7 +100,7 @@ def written(folder, **sets):
 def test_pairs_are_counted_by_domain(tmp_path):
     folder = written(tmp_path / "a", pairs=[pair(problem("A?")), pair(problem("B?", "code")), pair(problem("C?"))])
     result = judge(HAS_PAIRS, folder, output=lambda name: output(name, 3))
-    assert (result.passed, result.description) == (True, "3 pairs: 1 code, 2 math")
+    assert (result.passed, result.description) == (True, "3 pairs: 2 math, 1 python")
     assert result.metadata["math"].value == 2
 
 

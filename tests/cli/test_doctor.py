@@ -78,7 +78,7 @@ def test_chats_of_one_s_own_are_looked_at_as_sources_are(factory, workspace, rec
     (tmp_path / "chats.d").mkdir()
     chats = {"mine": {"path": str(tmp_path / "chats.d"), "domain": "math"}}
     found = checks(factory("doctor", "--recipe", recipe(chats=chats), "--json"))["sources"]
-    assert f"chats/mine: chats '{tmp_path / 'chats.d'}' has no file that matches" in found["detail"]
+    assert f"chats/mine: source '{tmp_path / 'chats.d'}' has no file that matches" in found["detail"]
 
 
 def test_what_cannot_be_read_as_a_source_is_a_finding_and_never_a_traceback(factory, workspace, recipe, tmp_path):

@@ -1,4 +1,6 @@
 import json
+import sys
+from pathlib import Path
 
 import evaluated_checkpoints as made
 import pyarrow.parquet as pq
@@ -12,9 +14,13 @@ from factory.evaluation.refusal import is_refusal, verdict
 from factory.evaluation.scores import three_way
 from factory.preference import trivia
 from factory.preference.trivia_records import EXAMPLE, HELD_OUT, KNOWLEDGE, LIST, question_record
+from factory.schemas import PROBLEM
 from factory.synthesis.formats import exercise, native_prompt
 from factory.synthesis.problems import problem_of, write_solution
 from factory.tokens.tokenizer import EOD
+
+sys.path.append(str(Path(__file__).parents[1] / "synthesis"))
+from chat_server import ChatServer
 
 
 @pytest.fixture
@@ -198,3 +204,27 @@ def test_the_three_way_metric_gives_the_f1_values_of_the_papers_argument():
     assert always["f1"] == pytest.approx(0.06)
     assert careful["f1"] == pytest.approx(0.0566, abs=1e-4)
     assert careful["incorrect"] < always["incorrect"]
+
+
+def test_a_question_that_a_model_has_no_room_for_is_failed_and_ends_nothing(tmp_path, inputs, problems):
+    long = {**problems[0], "id": "long", "text": "How many? " * 400}
+    put = made.write_records(tmp_path / "long", "benchmarks", problems=([long, *problems[:3]], PROBLEM))
+    context = evaluate(tmp_path / "evaluation", {**inputs, "benchmarks": put})
+    (row,) = (row for row in rows_of(context) if row["parents"] == ["long"] and row["mode"] == "greedy")
+    assert (row["text"], row["tokens"], row["correct"]) == ("", 0, False)
+    assert json.loads((context.out / "scores.json").read_text())["greedy"]["n"] == 4
+
+
+def test_answers_in_other_words_count_where_the_checker_accepts_them(tmp_path, inputs, problems, monkeypatch):
+    texts = ["In other words.", "Wrong.", *(["?"] * (len(problems) - 2))]
+    monkeypatch.setattr(Scripted, "answers", texts, raising=False)
+    monkeypatch.setattr(evaluation, "Candidate", Scripted)
+    with ChatServer(lambda prompt: json.dumps({"matches_key": "True" if "other words." in prompt else "False"})) as server:
+        put = {"checkpoint": "sft_checkpoint", "checker": {"kind": "openai", "model": "c"}}
+        context = made.stage(tmp_path, "evaluation/sft_checkpoint", put, inputs)
+        free = {"price_per_million_input": 0.0, "price_per_million_output": 0.0, "api_key_env": "TEST_TEACHER_KEY"}
+        context.spec.runtime.update(teacher={"base_url": server.url, **free}, cache=str(tmp_path / "cache"))
+        evaluation.run(context)
+    assert [row["correct"] for row in rows_of(context)].count(True) == 2
+    assert context.metrics["checker"]["true"] == 2
+    assert context.result().cost.teacher_requests == len(server.asked) == len(problems)

@@ -6,6 +6,7 @@ from factory.plan import build as planning
 from factory.plan import data, layout, memory, params, time
 from factory.plan.config import PlanConfig, PublishedRun
 from factory.plan.gpus import GIB, GPUS
+from factory.preference import checker
 from factory.recipe import Recipe
 from factory.store.manifest import Manifest
 from factory.synthesis import best_of
@@ -318,7 +319,7 @@ def test_the_pieces_of_refusals_are_counted_by_hand_and_written_by_the_teacher_o
 def test_organic_questions_are_answered_for_the_bank_and_for_conversations(one_gpu):
     synthesis = one_gpu.synthesis.model_dump()
     synthesis["question_bank"] |= {"plurality_samples": 5}
-    synthesis["sft_conversations"] |= {"best_of": 4, "check_answers": True}
+    synthesis["sft_conversations"] |= {"best_of": 4, "checker": {"kind": "openai", "model": "CHECKER"}}
     plan = one_gpu.plan.model_copy(update={"organic_questions": 10})
     requests = {p.stage: p.requests for p in data.teacher(changed(one_gpu, synthesis=synthesis, plan=plan.model_dump()))}
     assert (requests["question_bank"], requests["sft_conversations"]) == (50, 40)
@@ -327,7 +328,7 @@ def test_organic_questions_are_answered_for_the_bank_and_for_conversations(one_g
 
 
 def test_verdicts_and_checks_of_the_plan_are_as_long_as_those_of_the_stage():
-    assert (best_of.LONGEST_VERDICT, best_of.LONGEST_CHECK) == (data.LONGEST_VERDICT, data.LONGEST_CHECK)
+    assert (best_of.LONGEST_VERDICT, checker.LONGEST_CHECK) == (data.LONGEST_VERDICT, data.LONGEST_CHECK)
 
 
 def test_the_released_models_stay_in_the_store_too(phi4):

@@ -91,7 +91,7 @@ def test_a_quota_cuts_a_domain_and_counts_what_is_beyond_it(bench: Bench) -> Non
     cut = search(bench, "cut", quotas={"math": 2, "unknown + safety": 1})
     assert domains(cut) == {**found, "math": 2, "unknown + safety": 1}
     assert cut.metrics["beyond_limits"] == found["math"] - 2
-    assert cut.metrics["pairs"] == cut.counts.made["pairs"] == found["code"] + 2
+    assert cut.metrics["pairs"] == cut.counts.made["pairs"] == found["python"] + 2
     assert cut.result().counts.dropped == {"beyond the quota": 2}
     assert {pair["id"] for pair in rows(cut, "pairs")} < {pair["id"] for pair in rows(free, "pairs")}
 
@@ -113,13 +113,13 @@ def test_once_a_quota_is_filled_its_domain_is_no_longer_searched(bench: Bench, m
     assert 0 < skipped <= 5
     assert cut.metrics["questions"] == len(QUESTIONS) - skipped
     assert cut.metrics["decode_tokens"] < free.metrics["decode_tokens"]
-    assert domains(cut)["code"] > 0
+    assert domains(cut)["python"] > 0
     assert domains(cut)["math"] == 1
 
 
 @pytest.mark.parametrize("quotas", [{"maths": 3}, {"math": -1}])
 def test_a_quota_for_no_domain_or_below_zero_is_one_clear_error(quotas: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"give numbers from 0 for some of the domains \['code', 'general', 'math'"):
+    with pytest.raises(ValueError, match=r"give numbers from 0 for some of the domains \['general', 'math', 'multiple choice'"):
         PivotalSearchConfig(quotas=quotas)
 
 

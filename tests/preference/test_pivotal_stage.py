@@ -69,7 +69,7 @@ def test_solved_and_hopeless_questions_are_dropped_by_name_and_refusals_appended
     assert context.metrics["oracles"]["exact"] >= 1
     assert [pair["id"] for pair in rows(context, "pairs")][-1] == REFUSAL["id"]
     report = json.loads((context.out / "pivots.json").read_text())
-    assert report["pairs_by_domain"].keys() == {"math", "code", "reasoning", "unknown + safety"}
+    assert report["pairs_by_domain"].keys() == {"math", "python", "reasoning", "unknown + safety"}
     assert report["pairs"] == len(rows(context, "pairs")) - 1
     assert report["pivots"] == report["pairs"] + report["unpaired_or_repeated_pivots"] + report["failed_verification"]
     assert 0 <= report["false_discovery_rate"] <= report["stated_error_rate"]

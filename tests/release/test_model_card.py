@@ -127,11 +127,13 @@ def test_sources_come_with_licence_and_count_and_synthetic_text_with_its_teacher
     assert "| pivotal_pairs | pair | 321 |" in card
 
 
-def test_imported_chats_come_with_licence_domain_and_languages(tmp_path, exported, gate_folder, card):
+def test_questions_and_chats_of_one_s_own_come_with_licence_domain_and_languages(tmp_path, exported, gate_folder, card):
     chats = _manifest("chats/mine", section={"domain": "safety", "license": "CC-BY-4.0"}, metrics={"languages": {"de": 1_234, "fr": 2}})
-    told = (_card(tmp_path / "own", exported, gate_folder, [*_manifests(), chats]).out / "README.md").read_text()
+    asked = _manifest("questions/gsm", section={"domain": "math", "license": "MIT"}, metrics={"languages": {"en": 3}})
+    told = (_card(tmp_path / "own", exported, gate_folder, [*_manifests(), chats, asked]).out / "README.md").read_text()
     assert "| chats/mine | safety | CC-BY-4.0 | 100 | de: 1,234, fr: 2 |" in told
-    assert "imported chats" not in card
+    assert "| questions/gsm | math | MIT | 100 | en: 3 |" in told
+    assert "questions and chats" not in card
 
 
 def test_the_mixture_comes_with_epochs(card):

@@ -1,4 +1,4 @@
-"""Best-of-n answers to organic questions: only right ones, the judge's favourite, everything else counted."""
+"""Best-of-n answers to questions of one's own: only right ones, the judge's favourite, everything else counted."""
 
 import json
 from collections.abc import Callable
@@ -21,6 +21,7 @@ FREE = {
     "max_concurrency": 1,
     "api_key_env": "TEST_TEACHER_KEY",
 }
+CHECKER = TeacherIdentity(kind="openai", model="c")
 INPUTS = ("question_bank", "synthetic_documents", "refusals", "benchmarks")
 SOLVED = problem_record(
     Problem("story", "Ann has 5 and gets 3. How many?", "5", (Step("gain", "5 + 3", "8"),), "8"),
@@ -31,7 +32,7 @@ SOLVED = problem_record(
 def organic(text: str, answer: str, language: str = "en") -> Record:
     return new_record(
         source="forum", locator=text, text=text, kind="question", created_by="test@1", license="CC0", language=language,
-        family="organic", answer=answer, steps=[], solution="",
+        family="general", answer=answer, steps=[], solution="",
     )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def run(runner: Runner, writer: Callable[[str], str], settings: ConversationConf
         return runner("sft_conversations", run, settings, *INPUTS, teacher={"base_url": server.url, **FREE})
 
 
-def test_each_organic_question_gets_the_best_of_its_right_answers(provided: Runner) -> None:
+def test_each_question_of_one_s_own_gets_the_best_of_its_right_answers(provided: Runner) -> None:
     finished = run(provided, Writer(), section(best_of=6))
     told = {row["messages"][0]["content"]: row for row in finished.records("conversations") if "m answer-question@1" in row["created_by"]}
     assert told.keys() == {"Wie viel ist 2 mal 3?", "What is 7 + 1?"}
@@ -106,7 +107,7 @@ def test_an_answer_in_other_words_is_right_where_the_checker_is_asked(provided: 
             return '{"matches_key": "True"}' if "City of Light" in prompt else '{"matches_key": "False"}'
         return "Answer: the City of Light"
 
-    without, asked = (run(provided, writer, section(best_of=2, check_answers=check)) for check in (False, True))
+    without, asked = (run(provided, writer, section(best_of=2, checker=checker)) for checker in (None, CHECKER))
     assert without.result.counts.dropped == {"no right answer": 1}
     assert "checker" not in without.result.metrics
     told = [row["messages"][1]["content"] for row in asked.records("conversations") if row["source"] == "forum"]
@@ -115,11 +116,16 @@ def test_an_answer_in_other_words_is_right_where_the_checker_is_asked(provided: 
 
 
 def test_a_section_without_the_checker_keeps_its_identity() -> None:
-    assert "check_answers" not in section().model_dump(mode="json")
-    assert section(check_answers=True).model_dump(mode="json")["check_answers"] is True
+    assert "checker" not in section().model_dump(mode="json")
+    assert section(checker=CHECKER).model_dump(mode="json")["checker"] == {"kind": "openai", "model": "c"}
 
 
-def test_the_program_answers_no_organic_question(provided: Runner) -> None:
+def test_a_program_is_no_checker() -> None:
+    with pytest.raises(ValueError, match="name a language model"):
+        section(checker=TeacherIdentity())
+
+
+def test_the_program_answers_no_question_of_one_s_own(provided: Runner) -> None:
     settings = ConversationConfig(conversations=3, identity_share=0, harmless_share=0)
     finished = provided("sft_conversations", "factory.synthesis.conversations:run", settings, *INPUTS)
     assert not any(row["source"] == "forum" for row in finished.records("conversations"))

@@ -22,8 +22,9 @@ from factory.recipe import load
 from factory.records import Record
 from factory.schemas import CONVERSATION, PROBLEM
 from factory.synthesis import chat_bank
-from factory.synthesis.config import ChatSource, ConversationConfig
+from factory.synthesis.config import ConversationConfig
 from factory.synthesis.documents import SCHEMA
+from factory.synthesis.own_data import ChatSource
 from factory.synthesis.problems.problem import Problem, Step, problem_record
 
 GERMAN = ["Wie koche ich ein Ei?", "Lege es acht Minuten in kochendes Wasser."]
@@ -87,7 +88,7 @@ def test_both_formats_are_read_from_jsonl_parquet_and_gzip_plain_and_as_json_tex
     }
     assert done.result.metrics["languages"] == {"en": 1, "de": 1, "fr": 1, "ja": 1, "unknown": 1}
     assert (done.result.counts.kept, done.result.counts.dropped) == (5, {})
-    assert "kept 5 of 5 chats; dropped: none; languages: en 1, de 1, fr 1, ja 1, unknown 1" in lines(done)
+    assert "kept 5 of 5 rows; dropped: none; languages: en 1, de 1, fr 1, ja 1, unknown 1" in lines(done)
 
 
 def test_instruction_data_are_chats_of_one_turn_with_or_without_a_system_message(stage: Runner, folder: Path) -> None:
@@ -159,17 +160,17 @@ def test_limits_stop_the_reading_and_say_so(stage: Runner, folder: Path) -> None
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [
-        ([], {}, r"^chats '.*/mine' has no file that matches \['\*\.jsonl\*', '\*\.parquet'\]; correct its path or include$"),
+        ([], {}, r"^source '.*/mine' has no file that matches \['\*\.jsonl\*', '\*\.parquet'\]; correct its path or include$"),
         (
             [{"messages": openai("a?")}],
             {},
-            r"^chats '.*' hold no usable chat \(dropped: {'no_assistant_turn': 1}\); mend its rows or path$",
+            r"^chats/.*: '.*' holds no usable row \(dropped: {'no_assistant_turn': 1}\); mend its rows or path$",
         ),
-        (["{"], {}, r"^chats '.*' hold no usable chat \(dropped: {'invalid_json': 1}\); mend its rows or path$"),
+        (["{"], {}, r"^chats/.*: '.*' holds no usable row \(dropped: {'invalid_json': 1}\); mend its rows or path$"),
         (
             [{"id": 1, "conversations": sharegpt("a?", "b")}],
             {},
-            r"^chats '.*': no row has a field 'messages', the first has \['conversations', 'id'\]; set messages_field, or prompt_field",
+            r"^chats/.*: '.*': no row has a field 'messages', the first has \['conversations', 'id'\]; name its fields$",
         ),
         (
             [{"q": "a?", "a": "b"}],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stage_runner import Runner
 
-from factory.records import DOCUMENT, new_record
+from factory.records import new_record
 from factory.schemas import PROBLEM
 from factory.synthesis.answers import (
     InvalidAnswerError,
@@ -135,8 +135,8 @@ def test_a_model_s_unfaithful_or_forbidden_code_is_dropped_and_counted(seeded: R
     assert finished.result.cost.teacher_requests == 9, "equal instructions are asked once"
 
 
-def test_organic_questions_take_the_plurality_s_answer(seeded: Runner) -> None:
-    """All alike is too easy, all apart too hard; otherwise the most frequent answer replaces the source's."""
+def test_questions_without_an_answer_take_the_plurality_s(seeded: Runner) -> None:
+    """All alike is too easy, all apart too hard; otherwise the most frequent answer is taken."""
     answers = {"easy": [7, 7, 7, 7, 7], "hard": [1, 2, 3, 4, 5], "good": [9, 8, 9, 9, 2]}
     given_so_far: dict[str, int] = dict.fromkeys(answers, 0)
 
@@ -145,17 +145,17 @@ def test_organic_questions_take_the_plurality_s_answer(seeded: Runner) -> None:
         given_so_far[question] += 1
         return f"Answer: {answers[question][given_so_far[question] - 1]}"
 
-    rows = [new_record(source="forum", locator=q, text=f"{q} question?", kind="document", created_by="t@1") for q in answers]
-    seeded.provide("organic", "documents", rows, DOCUMENT)
+    columns = {"family": "reasoning", "answer": "", "steps": [], "solution": ""}
+    rows = [new_record(source="forum", locator=q, text=f"{q} question?", kind="question", created_by="t@1", **columns) for q in answers]
+    seeded.provide("questions/forum", "questions", rows, PROBLEM)
     seeded("benchmarks", "factory.synthesis.benchmarks:run", BenchmarksConfig(problems=5))
     section = QuestionBankConfig.model_validate({"problems": 10, "teacher": {"kind": "openai", "model": "m"}})
     with ChatServer(reply) as server:
         settings = {"base_url": server.url, "price_per_million_input": 0, "price_per_million_output": 0, "max_concurrency": 1}
-        finished = seeded("question_bank", "factory.synthesis.questions:run", section, "benchmarks", "organic", teacher=settings)
-    organic = [row for row in finished.records("questions") if row["family"] == "organic"]
-    assert [(row["text"], row["answer"]) for row in organic] == [("good question?", "9")]
-    assert organic[0]["parents"] == [rows[2]["id"]]
-    assert set(organic[0]) == set(PROBLEM.names)
+        finished = seeded("question_bank", "factory.synthesis.questions:run", section, "benchmarks", "questions/forum", teacher=settings)
+    (own,) = (row for row in finished.records("questions") if row["source"] == "forum")
+    assert (own["id"], own["text"], own["answer"]) == (rows[2]["id"], "good question?", "9")
+    assert own["created_by"] == "questions.plurality@1 m answer-question@1"
     assert finished.result.counts.dropped["no informative plurality"] == 2
     assert finished.result.metrics["oracles"]["plurality"] == 2
     assert finished.result.cost.teacher_requests == 15

@@ -1,0 +1,98 @@
+"""The tests of a code question as published sets write them, read as data: nothing of them is run.
+
+Understood are asserts on one call of the function with literal values (MBPP, HumanEval), and an object with the function's name, inputs and
+outputs (APPS). What does more than that, such as a loop or a comparison within a tolerance, is not understood, and the question
+with it: fewer tests than its author wrote would let wrong code pass.
+"""
+
+import ast
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from factory.preference.code import CodeTests
+
+STAND_IN = "candidate"
+"""What HumanEval's asserts call the function under test."""
+
+
+def read_tests(value: object, function: str) -> CodeTests | None:
+    """The tests that a field holds, for the named function, or else for the one that they call; None where they are not understood."""
+    if isinstance(value, dict):
+        return _from_object(value)
+    source = "\n".join(value) if isinstance(value, list) and all(isinstance(line, str) for line in value) else value
+    if not isinstance(source, str):
+        return None
+    return _from_json(source) if source.lstrip().startswith("{") else _from_asserts(source, function)
+
+
+def example(tests: CodeTests) -> str:
+    """The first test as text: `add(1, 2)` gives `3`."""
+    values = tests.inputs[0]
+    arguments = ast.literal_eval(values) if isinstance(values, str) else values
+    return f"`{tests.function}({', '.join(map(repr, arguments))})` gives `{tests.outputs[0]!r}`"
+
+
+@dataclass(frozen=True)
+class _Case:
+    function: str
+    arguments: str
+    value: Any
+
+
+def _from_json(source: str) -> CodeTests | None:
+    try:
+        value = json.loads(source)
+    except (ValueError, RecursionError):
+        return None
+    return _from_object(value)
+
+
+def _from_object(value: dict[str, Any]) -> CodeTests | None:
+    function = value.get("function") or value.get("fn_name")
+    try:
+        return CodeTests(function=function, inputs=value.get("inputs"), outputs=value.get("outputs"))  # type: ignore[arg-type]
+    except ValidationError:
+        return None
+
+
+def _from_asserts(source: str, function: str) -> CodeTests | None:
+    try:
+        asserted = [node.test for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+        cases = [_case(test) for test in asserted if not isinstance(test, ast.Constant)]
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        return None
+    called = {case.function for case in cases}
+    name = function or next(iter(called), "")
+    if not called or called - {name, STAND_IN if function else name}:
+        return None
+    try:
+        return CodeTests(function=name, inputs=[case.arguments for case in cases], outputs=[case.value for case in cases])
+    except ValidationError:
+        return None
+
+
+def _case(test: ast.expr) -> _Case:
+    """One assert; raises ValueError or TypeError where it is of another form."""
+    match test:
+        case ast.Compare(left=ast.Call() as call, ops=[ast.Eq() | ast.Is()], comparators=[right]):
+            value = ast.literal_eval(right)
+        case ast.Call() as call:
+            value = True
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Call() as call):
+            value = False
+        case _:
+            raise ValueError("an assert of another form")
+    if not isinstance(call.func, ast.Name) or call.keywords:
+        raise ValueError("a call of another form")
+    arguments = tuple(ast.literal_eval(argument) for argument in call.args)
+    return _Case(call.func.id, repr(arguments), json.loads(json.dumps(value, default=_listed, allow_nan=False)))
+
+
+def _listed(value: object) -> list[Any]:
+    """A set as JSON has it; anything else that is no JSON is not understood."""
+    if isinstance(value, set):
+        return list(value)
+    raise TypeError(f"{value!r} is no JSON value")
