@@ -1,13 +1,12 @@
-"""Pieces of a stage's work that its ranks divide among them; a finished piece is a part (see `factory.parts`)."""
+"""Pieces of a stage's work that its ranks divide among them; a finished piece is a sealed part (see `factory.parts`)."""
 
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from factory.parts import Parts
+from factory.parts import Parts, sealed, unsealed
 
 POLL_SECONDS = 0.2
 PieceT = TypeVar("PieceT")
@@ -15,7 +14,7 @@ PieceT = TypeVar("PieceT")
 
 @dataclass(frozen=True)
 class Shares:
-    """Which of the numbered pieces this rank makes, and where all find them. `read` opens a part, and refuses it with None."""
+    """Which of the numbered pieces this rank makes, and where all find them. `read` opens a piece, and refuses it with None."""
 
     parts: Parts
     name: str
@@ -39,14 +38,15 @@ class Shares:
     def commit(self, number: int, data: bytes) -> None:
         """Finish a piece."""
         with self.parts.writing(self._part(number)) as path:
-            path.write_bytes(data)
+            path.write_bytes(sealed(self._part(number), data))
 
-    def find(self, number: int, read: Callable[[Path], PieceT | None]) -> PieceT | None:
-        """A piece that this attempt or an earlier one finished; None where there is none, or not for what is asked now."""
+    def find(self, number: int, read: Callable[[bytes], PieceT | None]) -> PieceT | None:
+        """A piece that this attempt or an earlier one finished; None where there is none, not whole, or not for what is asked now."""
         path = self.parts.find(self._part(number))
-        return None if path is None else read(path)
+        data = None if path is None else unsealed(path)
+        return None if data is None else read(data)
 
-    def wait(self, number: int, read: Callable[[Path], PieceT | None]) -> PieceT:
+    def wait(self, number: int, read: Callable[[bytes], PieceT | None]) -> PieceT:
         """A piece, once its rank has finished it. A rank that fails takes this one with it: the launcher sees to that."""
         while (piece := self.find(number, read)) is None:
             time.sleep(POLL_SECONDS)

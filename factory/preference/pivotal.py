@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from factory.context import Context
@@ -92,8 +91,8 @@ class Groups:
             total = sum(len(self.questions[other]) for other in own)
             self.searcher.context.progress(before + share * len(self.questions[number]), total, "questions")
 
-    def _read(self, number: int, path: Path) -> Found | None:
-        found = Found.model_validate_json(path.read_bytes())
+    def _read(self, number: int, data: bytes) -> Found | None:
+        found = Found.model_validate_json(data)
         return found if found.asked == self._asked(number) else None
 
     def _asked(self, number: int) -> str:

@@ -45,8 +45,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
-def search(bench: Bench, attempt: str, **section: object) -> Context:
-    context = bench.context("pivotal_pairs", INPUTS, attempt=attempt, **{**SECTION, **section})
+def search(bench: Bench, attempt: str, *previous: str, **section: object) -> Context:
+    context = bench.context("pivotal_pairs", INPUTS, attempt=attempt, previous=previous, **{**SECTION, **section})
     pivotal.run(context)
     return context
 
@@ -82,6 +82,16 @@ def test_a_rank_that_is_killed_leaves_its_groups_to_the_next_attempt(bench: Benc
     pivotal.run(resumed)
     assert asked == [2, 2]  # of the groups 0 to 3 of 2, 2, 2 and 1 questions, those of rank 0
     assert digests(resumed) == digests(alone)
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
+def test_a_group_whose_part_was_damaged_is_searched_again(bench: Bench, damage: str) -> None:
+    """Read as it is, it would end every later attempt; a pair that was changed in it would be trained on."""
+    whole = search(bench, "whole")
+    part = bench.folder / "pivotal_pairs-whole" / "parts" / "group-00001.json"
+    data = part.read_bytes()
+    part.write_bytes({"cut": data[: len(data) // 2], "emptied": b"", "changed": data.replace(b'"chosen":[', b'"chosen":[1', 1)}[damage])
+    assert digests(search(bench, "next", "whole")) == digests(whole)
 
 
 def test_a_quota_cuts_a_domain_and_counts_what_is_beyond_it(bench: Bench) -> None:
