@@ -5,10 +5,12 @@ estimate p(success) before the pivot. It was seen a few times only, so it is jud
 lucky rollout moves little.
 """
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from factory.digest import canonical_json
 from factory.preference.questions import Examiner
 from factory.preference.records import preference_pair
 from factory.preference.search import TOLERANCE
@@ -94,12 +96,17 @@ def pair_record(pair: TokenPair, question: Record, examiner: Examiner) -> Record
         chosen=[pair.chosen.token],
         rejected=[pair.rejected.token],
         evidence=json.dumps(_evidence(pair, words), sort_keys=True),
-        part=f"answer-token-{len(before.prefix)}",
+        part=f"answer-token-{len(before.prefix)}-{_ids([*before.prefix, pair.chosen.token, pair.rejected.token])}",
     )
 
 
+def _ids(tokens: Sequence[int]) -> str:
+    """Tells apart pairs whose text is the same: a model may draw one text in several spellings of ids."""
+    return hashlib.blake2b(canonical_json(tokens), digest_size=4).hexdigest()
+
+
 def _readable(token: int, tokenizer: Tokenizer) -> str:
-    """A token as people read it: one that is a part of a character as its bytes, or pairs of different ones would have one id."""
+    """A token as people read it: one that is a part of a character as its bytes."""
     word = tokenizer.decode([token])
     return repr(tokenizer.encoding.decode_single_token_bytes(token) if REPLACEMENT in word else word)
 

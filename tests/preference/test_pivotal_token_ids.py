@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 from stage_bench import SPECIAL, Bench, ScriptedModel, byte_tokenizer, question, rows
 
-from factory.preference import group, pivotal
+from factory.preference import group, pivotal, verify
+from factory.preference.pairs import Side, TokenPair, pair_record
+from factory.preference.questions import Examiner
+from factory.preference.search import Pivot
+from factory.preference.tree import AnswerTree, Tally
 from factory.sampling.api import Completion, SampleRequest, SamplingSettings
 from factory.tokens.tokenizer import Tokenizer, TokenizerSpec
 
@@ -109,3 +113,15 @@ def test_pairs_whose_tokens_are_parts_of_characters_are_told_apart(bench: Bench,
     assert {(*pair["chosen"], *pair["rejected"]) for pair in pairs} == {(0xBD, 0xBC), (0xBE, 0xBC)}
     assert len({pair["id"] for pair in pairs}) == 2
     assert "+b'\\xbd'\n-b'\\xbc'" in "".join(pair["text"] for pair in pairs)
+
+
+def test_pairs_after_one_text_in_two_spellings_of_as_many_ids_are_told_apart() -> None:
+    made = []
+    for prefix in ((SO, ord("S"), ord("o")), (ord("S"), ord("o"), SO)):
+        tree = AnswerTree((1,), lambda _: True, longest=9, stop=())
+        before, after = tree.path((*prefix, SO))[-2:]
+        test = verify.Tested(Pivot(tree, before, after, -1.0), tree, before, after)
+        before.tally, after.tally = Tally(8, 1), Tally(8, 7)
+        made.append(pair_record(TokenPair(test, Side(SO, -1.0, 0.9, 8), Side(ord("S"), -1.0, 0.1, 8)), QUESTION, Examiner(TOKENIZER)))
+    assert made[0]["text"] == made[1]["text"]
+    assert made[0]["id"] != made[1]["id"]
