@@ -67,7 +67,7 @@ def judged(name: str, answers: str, recipe: Recipe, section: JudgeConfig, group:
     judge = "the rubric judge (a program)" if section.teacher.kind == "procedural" else section.teacher.model
     models = sorted({responder.checkpoint for responder in section.responders} - {"program", "teacher"})
     inputs = ("tokenizer", *models, "question_bank", "refusals", "benchmarks")
-    stage = sampled(name, f"{answers}, ranked by {judge}.", "factory.preference.judge:run", section, inputs, group, code_version=4)
+    stage = sampled(name, f"{answers}, ranked by {judge}.", "factory.preference.judge:run", section, inputs, group, code_version=5)
     return asking(recipe, stage)
 
 

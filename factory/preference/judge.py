@@ -113,12 +113,10 @@ class JudgesBench:
 
     def _compared(self, questions: Sequence[Record]) -> list[Compared]:
         """The pairs that the judge chooses in the first order; what comes to none is dropped with its reason."""
-        panel = self.panel.answers(questions, self._lots)
-        cases = [Case(question, tuple(a.text for a in answers)) for question, answers in zip(questions, panel, strict=True)]
+        asked = list(self._contested(questions, self.panel.answers(questions, self._lots)))
+        cases = [Case(question, tuple(a.text for a in answers)) for question, answers in asked]
         found: list[Compared] = []
-        for case, answers, judgement in zip(cases, panel, self._judge.judge_all(cases), strict=True):
-            self.report.questions += 1
-            self.report.shown.update(answer.responder for answer in answers)
+        for case, (_, answers), judgement in zip(cases, asked, self._judge.judge_all(cases), strict=True):
             choice = None if judgement is None else self._choice(judgement)
             if judgement is None:
                 self._malformed()
@@ -130,6 +128,16 @@ class JudgesBench:
                 self.report.compare(earlier=choice.chosen < choice.rejected)
                 found.append(Compared(case, answers, judgement, choice))
         return found
+
+    def _contested(self, questions: Sequence[Record], panel: Sequence[Sequence[Answer]]) -> Iterator[tuple[Record, Sequence[Answer]]]:
+        """The questions with two answers or more: a judge that is paid is not asked to compare one."""
+        for question, answers in zip(questions, panel, strict=True):
+            self.report.questions += 1
+            self.report.shown.update(answer.responder for answer in answers)
+            if len(answers) > 1:
+                yield question, answers
+            else:
+                self._context.drop("all answered alike")
 
     def _choice(self, judgement: Judgement) -> Choice | None:
         """A pair by the criterion that has too few pairs so far, else by the other: by accuracy, good models tie most of the time."""

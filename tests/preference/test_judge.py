@@ -148,12 +148,25 @@ def test_whole_answers_are_paired_ties_are_dropped_and_biases_reported(bench: Be
     evidence = json.loads(pair["evidence"])
     assert evidence["judge"] == "rubric-program"
     assert list(evidence["chosen"])[:2] == ["responder", "faults"]
-    assert context.result().counts.dropped == {"tie": 1}
+    assert context.result().counts.dropped == {"all answered alike": 1}
     report = json.loads((context.out / "judge.json").read_text())
     assert report["swap_consistency"] == 1.0
     assert report["length_bias"] is None, "both answers have as many tokens"
     assert report["oracle_agreement"] == 1.0
     assert sum(report["chosen"].values()) == sum(report["rejected"].values()) == 1
+
+
+def test_a_judge_is_not_paid_to_compare_one_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Case] = []
+
+    class Counted(RubricProgram):
+        def judge_all(self, cases: Sequence[Case]) -> list[Judgement | None]:
+            asked.extend(cases)
+            return super().judge_all(cases)
+
+    monkeypatch.setattr(judge, "RubricProgram", Counted)
+    judge.run(bench.context("judged_pairs", INPUTS, max_new_tokens=80))
+    assert {case.question["text"] for case in asked} == {QUESTION["text"]}
 
 
 def test_a_judge_that_only_sees_places_is_found_out_by_the_swap(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +314,7 @@ def test_the_round_is_mixed_as_the_section_says_and_every_record_is_accounted_fo
     requests = rows(context, "requests")
     assert [pair["parents"] for pair in found[3:]] == [[request["id"]] for request in requests]
     counts = context.result().counts
-    assert (counts.kept, counts.dropped) == (3, {"tie": 1, "beyond the share of the unknown": 7})
+    assert (counts.kept, counts.dropped) == (3, {"all answered alike": 1, "beyond the share of the unknown": 7})
     report = json.loads((context.out / "judge.json").read_text())
     assert report["mixture"] == {"accuracy": 1, "unknown + safety": 4}
 
