@@ -27,7 +27,8 @@ from factory.errors import SeedmillError
 from factory.records import Record
 from factory.spec import JobSpec
 from factory.training import flops
-from factory.training.config import LayoutConfig, ModelConfig, PretrainConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import PretrainConfig
 from factory.training.distributed import joined
 from factory.training.megatron import HAS_GPU
 from factory.training.model import build

@@ -28,7 +28,8 @@ from transformers import Phi3Config, Phi3ForCausalLM
 from factory.context import Context
 from factory.records import Record
 from factory.spec import JobSpec
-from factory.training.config import LayoutConfig, PretrainConfig
+from factory.training.architecture import LayoutConfig
+from factory.training.config import PretrainConfig
 from factory.training.distributed import joined
 from factory.training.model import build
 from factory.training.objectives import NextToken

@@ -5,108 +5,27 @@ finds wrong into one line that names the field, the value and the remedy.
 """
 
 import os
-import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from factory.cluster.config import ClusterConfig, LocalConfig
-from factory.curation.config import DecontaminationConfig, DedupConfig, ExtractConfig, FilterConfig, SeedConfig, SourceConfig
+from factory.curation.config import SourceConfig
 from factory.errors import SeedmillError
-from factory.evaluation.config import GateConfig, LongContextConfig, SafetyConfig
 from factory.plan.config import PlanConfig
-from factory.preference.config import JudgeConfig, PivotalSearchConfig, RefusalConfig, RejectionConfig, TriviaSource
 from factory.release.config import ReleaseConfig
-from factory.sampling.config import LocalEngine, SamplingConfig
-from factory.settings import Section
+from factory.sections import CurationSection, EvaluationSection, MixtureSection, PreferenceSection, TrainingSection
+from factory.settings import Name, Section, told_apart
 from factory.store.config import StoreConfig
-from factory.synthesis.config import CheckedSection, SynthesisConfig, TeacherConfig
+from factory.synthesis.config import SynthesisConfig, TeacherConfig
 from factory.synthesis.own_data import ChatSource, QuestionSource
-from factory.tokens.config import PHI4_SHARES, BlendConfig, Cluster, LongDocuments, Shares, TokenizerConfig
+from factory.tokens.config import BlendConfig, Cluster, TokenizerConfig
 from factory.tokens.config import LongContextConfig as LongContextBlendConfig
-from factory.training.config import DpoConfig, ImportConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
+from factory.training.config import TrainingConfig
 
 IMPORTED = "imported_checkpoint"
-
-
-def _part_of_a_key(name: str) -> str:
-    """A name that can be a part of an asset's key, of a folder's and of an object's."""
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", name):
-        raise ValueError("a name begins with a letter from a to z; up to 40 such letters, digits, hyphens and underscores follow")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_part_of_a_key)]
-
-
-def _told_apart(what: str, names: Iterable[str]) -> None:
-    """Raise where two names would be one to the orchestrator, which writes an underscore for a hyphen."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if (other := seen.setdefault(name.replace("-", "_"), name)) != name:
-            raise ValueError(f"{what} {other!r} and {name!r} differ in hyphens and underscores alone: rename one")
-
-
-class CurationSection(Section):
-    """From raw documents to clean ones and seeds."""
-
-    extract: ExtractConfig = ExtractConfig()
-    filter: FilterConfig = FilterConfig()
-    dedup: DedupConfig = DedupConfig()
-    decontamination: DecontaminationConfig = DecontaminationConfig()
-    seeds: SeedConfig = SeedConfig()
-
-
-class MixtureSection(Section):
-    """What the two mixtures are made of. Their sizes follow from the training stages that read them."""
-
-    shares: Shares = Field(default=PHI4_SHARES, description="share of pretraining tokens of each cluster (Table 5); they sum to 1")
-    synthetic_code_share: float = Field(default=0.5, ge=0, le=1, description="share of synthetic programs in the code cluster's bytes")
-    long_share: float = Field(default=0.3, ge=0, le=1, description="share of new long data in midtraining; the rest recalls pretraining")
-    upweight: int = Field(default=2, ge=1, description="how often the longest documents are seen for once of the others")
-    long: LongDocuments = LongDocuments()
-
-
-class TrainingSection(Section):
-    """The five training stages, one trainer."""
-
-    imported: ImportConfig | None = Field(default=None, description="a Hugging Face checkpoint that `pretrain.start_from` may name")
-    pretrain: PretrainConfig = PretrainConfig()
-    midtrain: MidtrainConfig = MidtrainConfig()
-    sft: SftConfig = SftConfig()
-    pivotal_dpo: DpoConfig = DpoConfig()
-    judged_dpo: DpoConfig = DpoConfig(start_from="pivotal_dpo_checkpoint", pairs="judged_pairs", beta=0.1)
-
-    @property
-    def stages(self) -> dict[str, TrainingConfig]:
-        """The five stages by name, in the order that they run."""
-        return {name: getattr(self, name) for name in ("pretrain", "midtrain", "sft", "pivotal_dpo", "judged_dpo")}
-
-
-class PreferenceSection(Section):
-    """What makes preference pairs and refusals; `rejection` is the control arm of the ablation."""
-
-    trivia: TriviaSource | None = Field(default=None, description="trivia of one's own for the refusals, which then need a language model")
-    refusals: RefusalConfig = RefusalConfig()
-    pivotal: PivotalSearchConfig = PivotalSearchConfig()
-    judge: JudgeConfig = JudgeConfig()
-    rejection: RejectionConfig = RejectionConfig()
-
-
-class EvaluationSection(CheckedSection):
-    """How every checkpoint is examined, and what a model must reach to be promoted."""
-
-    problems: int | None = Field(default=None, ge=1, description="take only the first so many benchmark problems; all of them when absent")
-    temperature: float = Field(default=1.0, gt=0, le=2, description="the temperature of the sampled run")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="the sampled run draws from the likeliest tokens of so much chance together")
-    max_new_tokens: int = Field(default=96, ge=1, description="a completion is cut after so many tokens")
-    sampling: SamplingConfig = LocalEngine()
-    long_context: LongContextConfig = LongContextConfig()
-    safety: SafetyConfig = SafetyConfig()
-    gate: GateConfig = GateConfig()
 
 
 class Recipe(Section):
@@ -175,10 +94,10 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _names_are_told_apart(self) -> Self:
-        _told_apart("sources", self.sources)
-        _told_apart("questions", self.questions)
-        _told_apart("chats", self.chats)
+    def _names_aretold_apart(self) -> Self:
+        told_apart("sources", self.sources)
+        told_apart("questions", self.questions)
+        told_apart("chats", self.chats)
         return self
 
     @model_validator(mode="after")

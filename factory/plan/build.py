@@ -9,7 +9,8 @@ from factory.plan.gpus import GIB, GPUS, Gpu
 from factory.plan.memory import Memory, checkpoint_bytes, micro_batches, predict, width
 from factory.recipe import Recipe
 from factory.training import flops
-from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.architecture import ModelConfig
+from factory.training.config import TrainingConfig
 
 KEPT_CHECKPOINTS = 2
 """Checkpoints to resume from that a running stage keeps; the trainer's own constant, whose module imports torch."""

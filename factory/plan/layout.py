@@ -11,7 +11,8 @@ from factory.plan.config import PlanConfig
 from factory.plan.gpus import GIB, Gpu
 from factory.plan.memory import predict
 from factory.plan.time import bubble
-from factory.training.config import LayoutConfig, ModelConfig, PackedConfig, PretrainConfig, TrainingConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import PackedConfig, PretrainConfig, TrainingConfig
 
 FP8_MULTIPLE = 16
 MICRO_BATCHES = (16, 8, 4, 2, 1)

@@ -10,7 +10,8 @@ from typing import Literal
 
 from factory.plan import params
 from factory.plan.gpus import Gpu
-from factory.training.config import LayoutConfig, ModelConfig, TrainingConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import TrainingConfig
 
 Device = Literal["gpu", "cpu"]
 FP32 = 4

@@ -1,7 +1,7 @@
 """Parameters of a model, and of the rank that holds most of them."""
 
 from factory.tokens.config import TokenizerConfig
-from factory.training.config import LayoutConfig, ModelConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
 
 CL100K_PADDED = 100_352
 

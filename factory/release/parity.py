@@ -17,7 +17,8 @@ from factory.context import Context
 from factory.errors import SeedmillError
 from factory.release.config import HuggingFaceConfig
 from factory.tokens.tokenizer import Message, Tokenizer
-from factory.training.config import LayoutConfig, TrainingConfig
+from factory.training.architecture import LayoutConfig
+from factory.training.config import TrainingConfig
 from factory.training.distributed import joined
 from factory.training.megatron import DEVICE
 from factory.training.model import unwrap

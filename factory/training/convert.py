@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from factory.errors import SeedmillError
-from factory.training.config import ModelConfig
+from factory.training.architecture import ModelConfig
 
 WHOLE = {
     "embedding.word_embeddings.weight": "model.embed_tokens.weight",

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from factory.errors import SeedmillError
-from factory.training.config import LayoutConfig
+from factory.training.architecture import LayoutConfig
 from factory.training.launch import RENDEZVOUS
 from factory.training.megatron import DEVICE, HAS_GPU, model_parallel_cuda_manual_seed, parallel_state
 

@@ -1,6 +1,6 @@
 """Model FLOPs by the usual count, so that rates compare with what others publish."""
 
-from factory.training.config import ModelConfig
+from factory.training.architecture import ModelConfig
 
 
 def per_token(model: ModelConfig, vocab_size: int, sequence_length: int) -> float:

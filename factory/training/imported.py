@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from factory.context import Context
 from factory.errors import SeedmillError
 from factory.training import checkpoint, convert, model
-from factory.training.config import ImportConfig, LayoutConfig, ModelConfig, PretrainConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import ImportConfig, PretrainConfig
 from factory.training.distributed import joined
 from factory.training.import_source import checkpoint_files
 from factory.training.outputs import Vocabulary

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from factory.training import fused
+from factory.training.architecture import ModelConfig
 from factory.training.attention import ScaledDotProductAttention
-from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.config import TrainingConfig
 from factory.training.cross_entropy import cross_entropy
 from factory.training.megatron import (
     DEVICE,

@@ -9,7 +9,8 @@ import pyarrow as pa
 from factory.context import Context
 from factory.records import Record
 from factory.training import checkpoint, convert
-from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.architecture import ModelConfig
+from factory.training.config import TrainingConfig
 from factory.training.distributed import is_main
 from factory.training.rows import Rows
 from factory.training.trainer import Trainer, write_metrics

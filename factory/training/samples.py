@@ -16,7 +16,8 @@ from factory.errors import USER_ERROR, SeedmillError
 from factory.records import Record
 from factory.spec import JobSpec
 from factory.training import dpo, midtrain, pretrain, sft
-from factory.training.config import DpoConfig, LayoutConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
+from factory.training.architecture import LayoutConfig
+from factory.training.config import DpoConfig, MidtrainConfig, PretrainConfig, SftConfig, TrainingConfig
 from factory.training.distributed import joined
 from factory.training.rows import Rows
 

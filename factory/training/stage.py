@@ -7,7 +7,8 @@ from typing import TypeVar
 from factory.context import Context
 from factory.errors import SeedmillError
 from factory.training import checkpoint, convert, model, outputs
-from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.architecture import ModelConfig
+from factory.training.config import TrainingConfig
 from factory.training.megatron import HAS_GPU
 from factory.training.model import Chunks
 from factory.training.outputs import Vocabulary

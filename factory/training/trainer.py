@@ -23,7 +23,8 @@ from factory.errors import SeedmillError
 from factory.records import Record
 from factory.training import checkpoint, flops, seal, shadow
 from factory.training import optimizer as optimizers
-from factory.training.config import ModelConfig, TrainingConfig
+from factory.training.architecture import ModelConfig
+from factory.training.config import TrainingConfig
 from factory.training.distributed import from_main, is_main, speaks_for_loss, sum_over_world
 from factory.training.megatron import HAS_GPU, get_forward_backward_func, parallel_state
 from factory.training.model import Chunks

@@ -11,7 +11,8 @@ from factory.recipe import Recipe
 from factory.store.manifest import Manifest
 from factory.synthesis import best_of
 from factory.training import flops
-from factory.training.config import DpoConfig, LayoutConfig, ModelConfig, PretrainConfig, SftConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import DpoConfig, PretrainConfig, SftConfig
 
 SMALL = ModelConfig(layers=2, hidden_size=8, ffn_hidden_size=12, attention_heads=2, kv_heads=1)
 SHARED = {"sequence_parallel": True, "distributed_optimizer": True}

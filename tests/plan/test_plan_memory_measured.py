@@ -9,7 +9,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from factory.plan import memory, params
 from factory.plan.build import KEPT_CHECKPOINTS
-from factory.training.config import LayoutConfig, ModelConfig, PretrainConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import PretrainConfig
 
 SHAPES = {
     "narrow": ModelConfig(layers=3, hidden_size=128, ffn_hidden_size=352, attention_heads=4, kv_heads=2),

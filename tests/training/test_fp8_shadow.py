@@ -5,7 +5,8 @@ from training_worlds import MODEL, SHORT, digest_of, run_here
 
 from factory.errors import SeedmillError
 from factory.training import model, shadow, trainer
-from factory.training.config import LayoutConfig, PretrainConfig, ShadowConfig
+from factory.training.architecture import LayoutConfig
+from factory.training.config import PretrainConfig, ShadowConfig
 from factory.training.distributed import joined
 from factory.training.shadow import Measured
 

@@ -5,7 +5,8 @@ import torch.nn.functional as F  # noqa: N812
 from training_worlds import MODEL
 
 from factory.training import model
-from factory.training.config import ModelConfig, PretrainConfig
+from factory.training.architecture import ModelConfig
+from factory.training.config import PretrainConfig
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Ph
 
 from factory.errors import SeedmillError
 from factory.training import convert, import_source, model
+from factory.training.architecture import LayoutConfig, ModelConfig
 from factory.training.blend import BlendRows
-from factory.training.config import ImportConfig, LayoutConfig, ModelConfig, PretrainConfig
+from factory.training.config import ImportConfig, PretrainConfig
 from factory.training.distributed import joined
 from factory.training.megatron import get_gpt_layer_local_spec
 

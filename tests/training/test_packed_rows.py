@@ -10,7 +10,8 @@ from rows_end_to_end import lay_end_to_end
 from training_worlds import FIRST_WORD, MODEL, SHORT, VOCABULARY, LetterEncoder, run_here
 
 from factory.training import model, objectives
-from factory.training.config import LayoutConfig, ModelConfig, PretrainConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import PretrainConfig
 from factory.training.distributed import joined
 from factory.training.packing import Example, Group, PackedRows, epochs_of_rows, pack
 

@@ -10,7 +10,8 @@ from training_worlds import VOCABULARY
 from transformers import AutoModelForCausalLM
 
 from factory.training import checkpoint, convert, model
-from factory.training.config import LayoutConfig, PretrainConfig
+from factory.training.architecture import LayoutConfig
+from factory.training.config import PretrainConfig
 from factory.training.distributed import joined
 
 

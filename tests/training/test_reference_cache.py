@@ -16,7 +16,8 @@ from training_worlds import SHORT, World, digest_of, metrics_of, run_here
 from factory.context import Context
 from factory.parts import SEAL_BYTES
 from factory.training import reference
-from factory.training.config import DpoConfig, LayoutConfig, ModelConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import DpoConfig
 from factory.training.distributed import joined
 from factory.training.packing import Example, Group
 from factory.training.stage import Parent

@@ -12,7 +12,7 @@ import pytest
 import training_worlds as worlds
 from training_worlds import losses_of
 
-from factory.training.config import LayoutConfig
+from factory.training.architecture import LayoutConfig
 from factory.training.launch import RENDEZVOUS
 
 MODEL = worlds.MODEL | {"layers": 4, "attention_heads": 8, "kv_heads": 4}

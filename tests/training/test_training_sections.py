@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from factory.training import flops
-from factory.training.config import DpoConfig, LayoutConfig, MidtrainConfig, ModelConfig, OptimizerConfig, PretrainConfig, SftConfig
+from factory.training.architecture import LayoutConfig, ModelConfig
+from factory.training.config import DpoConfig, MidtrainConfig, OptimizerConfig, PretrainConfig, SftConfig
 
 
 @pytest.mark.parametrize(
