@@ -1,5 +1,7 @@
 """From raw documents to clean ones, seeds and question sets."""
 
+from dataclasses import replace
+
 from factory.curation.config import FolderConfig, RowsConfig
 from factory.graph.stage import Stage
 from factory.recipe import Recipe
@@ -97,7 +99,7 @@ def _source(name: str, recipe: Recipe) -> Stage:
 def _questions(name: str, recipe: Recipe) -> Stage:
     source = recipe.questions[name]
     description = f"The questions `{name}` ({source.domain}) from {source.path}, licence {source.license}."
-    return from_outside(f"questions/{name}", description, "factory.synthesis.question_sources", source, "curation")
+    return replace(from_outside(f"questions/{name}", description, "factory.synthesis.question_sources", source, "curation"), code_version=2)
 
 
 def _bank(recipe: Recipe) -> QuestionBankConfig:

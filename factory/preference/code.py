@@ -16,6 +16,8 @@ from factory.preference.submitted_code import BUILTINS, MODULES, prepared
 from factory.synthesis.validate import RefusedCodeError, run_checked
 
 TOLERANCE = 1e-9
+LONGEST_LITERALS = 200_000
+"""Characters of Python literals that are read: each takes 700 bytes of memory, and four million of them ten seconds."""
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)```", re.DOTALL)
 
 
@@ -23,7 +25,7 @@ class CodeTests(BaseModel):
     """The answer of a question that asks for code, as JSON: calls of a function, and what each must return."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    function: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    function: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     inputs: list[list[Any] | str] = Field(min_length=1)
     """The arguments of each call: a list, or a Python tuple as text where JSON has no word for them (`((1, 2), {3})`)."""
     outputs: list[Any]
@@ -55,7 +57,7 @@ class CodeTests(BaseModel):
 
 def _is_tuple(text: str) -> bool:
     try:
-        return isinstance(ast.literal_eval(text), tuple)
+        return len(text) <= LONGEST_LITERALS and isinstance(ast.literal_eval(text), tuple)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return False
 

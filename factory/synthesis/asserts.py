@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
-from factory.preference.code import CodeTests
+from factory.preference.code import LONGEST_LITERALS, CodeTests
 
 STAND_IN = "candidate"
 """What HumanEval's asserts call the function under test."""
@@ -30,9 +31,15 @@ def read_tests(value: object, function: str) -> CodeTests | None:
 
 def example(tests: CodeTests) -> str:
     """The first test as text: `add(1, 2)` gives `3`."""
-    values = tests.inputs[0]
-    arguments = ast.literal_eval(values) if isinstance(values, str) else values
-    return f"`{tests.function}({', '.join(map(repr, arguments))})` gives `{tests.outputs[0]!r}`"
+    return f"`{tests.function}({', '.join(_written(tests.inputs[0]))})` gives `{tests.outputs[0]!r}`"
+
+
+def _written(arguments: list[Any] | str) -> list[str]:
+    """Each argument as Python text; a set in its author's order, for that of `repr` is another in every process."""
+    if isinstance(arguments, list):
+        return list(map(repr, arguments))
+    parsed = ast.parse(arguments.strip(), mode="eval").body
+    return list(map(ast.unparse, parsed.elts)) if isinstance(parsed, ast.Tuple) else []
 
 
 @dataclass(frozen=True)
@@ -51,14 +58,21 @@ def _from_json(source: str) -> CodeTests | None:
 
 
 def _from_object(value: dict[str, Any]) -> CodeTests | None:
-    function = value.get("function") or value.get("fn_name")
+    return _made(value.get("function") or value.get("fn_name"), value.get("inputs"), value.get("outputs"))
+
+
+def _made(function: Any, inputs: Any, outputs: Any) -> CodeTests | None:
+    """The tests; None where they are none, or where the JSON of a record does not say them: infinities, bytes, lists too deep."""
     try:
-        return CodeTests(function=function, inputs=value.get("inputs"), outputs=value.get("outputs"))  # type: ignore[arg-type]
-    except ValidationError:
+        tests = CodeTests(function=function, inputs=inputs, outputs=outputs)
+        return tests if CodeTests.of(tests.model_dump_json()) == tests else None
+    except (ValidationError, PydanticSerializationError):
         return None
 
 
 def _from_asserts(source: str, function: str) -> CodeTests | None:
+    if len(source) > LONGEST_LITERALS:
+        return None
     try:
         asserted = [node.test for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
         cases = [_case(test) for test in asserted if not isinstance(test, ast.Constant)]
@@ -68,10 +82,7 @@ def _from_asserts(source: str, function: str) -> CodeTests | None:
     name = function or next(iter(called), "")
     if not called or called - {name, STAND_IN if function else name}:
         return None
-    try:
-        return CodeTests(function=name, inputs=[case.arguments for case in cases], outputs=[case.value for case in cases])
-    except ValidationError:
-        return None
+    return _made(name, [case.arguments for case in cases], [case.value for case in cases])
 
 
 def _case(test: ast.expr) -> _Case:
@@ -87,12 +98,13 @@ def _case(test: ast.expr) -> _Case:
             raise ValueError("an assert of another form")
     if not isinstance(call.func, ast.Name) or call.keywords:
         raise ValueError("a call of another form")
-    arguments = tuple(ast.literal_eval(argument) for argument in call.args)
-    return _Case(call.func.id, repr(arguments), json.loads(json.dumps(value, default=_listed, allow_nan=False)))
+    arguments = ast.Tuple(call.args, ast.Load())
+    ast.literal_eval(arguments)  # or it raises: they are no literals
+    return _Case(call.func.id, ast.unparse(arguments), json.loads(json.dumps(value, default=_listed, allow_nan=False)))
 
 
 def _listed(value: object) -> list[Any]:
-    """A set as JSON has it; anything else that is no JSON is not understood."""
+    """A set as JSON has it, in an order that is the same in every process; anything else that is no JSON is not understood."""
     if isinstance(value, set):
-        return list(value)
+        return sorted(value, key=repr)
     raise TypeError(f"{value!r} is no JSON value")

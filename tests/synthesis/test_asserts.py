@@ -1,6 +1,10 @@
 """Tests of code questions, read as published sets write them: what is understood, and that nothing weaker ever stands for the rest."""
 
+import datetime
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -72,10 +76,34 @@ def test_an_object_of_inputs_and_outputs_is_understood_as_text_and_as_it_is() ->
         '{"fn_name": "f", "inputs": ["1"], "outputs": [1]}',
         "{broken",
         "assert " + "(" * 5000 + "f(1)" + ")" * 5000,
+        "assert f([" + "1, " * 100_000 + "]) == 1",
+        json.dumps({"fn_name": "f", "inputs": ["([" + "1, " * 100_000 + "],)"], "outputs": [1]}),
+        '{"fn_name": "f", "inputs": [[1]], "outputs": [Infinity]}',
+        '{"fn_name": "f", "inputs": [[NaN]], "outputs": [1]}',
+        '{"fn_name": "f", "inputs": [[1]], "outputs": ' + "[" * 900 + "]" * 900 + "}",
     ],
 )
 def test_what_is_not_understood_whole_is_not_understood_at_all(text: str) -> None:
     assert read_tests(text, "") is None
+
+
+def test_a_set_is_written_the_same_in_every_process() -> None:
+    """Sets of texts are ordered by a hash that each process salts anew: a digest that follows it is never met again."""
+    source = "assert Union({'a', 'b', 'c'}, [{'d', 'e'}]) == {'x', 'y', 'z', ('u', 'v')}"
+    script = f"from factory.synthesis.asserts import *; t = read_tests({source!r}, ''); print(t.model_dump_json(), example(t))"
+    said = {
+        subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in "123"
+    }
+    assert len(said) == 1
+    tests = read_tests(source, "")
+    assert tests is not None
+    assert example(tests).startswith("`Union({'a', 'b', 'c'}, [{'d', 'e'}])` gives ")
+
+
+@pytest.mark.parametrize("value", [float("inf"), b"x", b"\xff", datetime.date(2026, 1, 1)])
+def test_what_a_column_holds_and_json_does_not_is_not_understood(value: object) -> None:
+    assert read_tests({"function": "f", "inputs": [[1]], "outputs": [value]}, "") is None
 
 
 @pytest.mark.parametrize("value", [None, 3, ["assert f(1) == 1", 2], [["assert f(1) == 1"]]])
