@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from factory.curation.config import FolderConfig, RowsConfig
 from factory.graph.stage import Stage
+from factory.preference.oracles import REVISION as GRADING
 from factory.recipe import Recipe
 from factory.synthesis.config import QuestionBankConfig
 
@@ -13,6 +14,7 @@ def stages(recipe: Recipe) -> list[Stage]:
     curation, synthesis = recipe.curation, recipe.synthesis
     raw = [_source(name, recipe) for name in recipe.sources]
     questions = {name: _questions(name, recipe) for name in recipe.questions}
+    held_out = tuple(stage.name for name, stage in questions.items() if recipe.questions[name].held_out)
     return [
         *raw,
         *questions.values(),
@@ -52,7 +54,8 @@ def stages(recipe: Recipe) -> list[Stage]:
             description="Held-out problems with known answers: nothing that is trained on may hold one.",
             run="factory.synthesis.benchmarks:run",
             section=synthesis.benchmarks,
-            inputs=tuple(stage.name for name, stage in questions.items() if recipe.questions[name].held_out),
+            inputs=held_out,
+            code_version=2 if held_out else 1,
             kinds=("python", "parquet"),
             seeded=False,
         ),
@@ -83,6 +86,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             run="factory.synthesis.questions:run",
             section=_bank(recipe),
             inputs=("benchmarks", *(stage.name for stage in questions.values())),
+            code_version=_bank_version(recipe),
             kinds=("python", "parquet"),
             runtime={"teacher": synthesis.teacher.runtime()},
         ),
@@ -108,6 +112,12 @@ def _bank(recipe: Recipe) -> QuestionBankConfig:
     if not recipe.questions or bank.decontamination is not None:
         return bank
     return bank.model_copy(update={"decontamination": recipe.curation.decontamination})
+
+
+def _bank_version(recipe: Recipe) -> int:
+    """Where the teacher answers questions, oracles say which of its answers are alike."""
+    asks = any(not (source.answer_field or source.tests_field) for source in recipe.questions.values())
+    return (2 if recipe.questions else 1) + (GRADING if asks else 0)
 
 
 def from_outside(name: str, description: str, module: str, source: FolderConfig, group: str) -> Stage:

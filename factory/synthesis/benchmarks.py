@@ -6,7 +6,7 @@ from itertools import islice
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.records import Record
+from factory.records import Record, folded
 from factory.schemas import PROBLEM
 from factory.synthesis.config import BenchmarksConfig
 from factory.synthesis.problems import TRANSFORM, draw_problems, problem_record
@@ -32,11 +32,11 @@ def _problems(context: Context, section: BenchmarksConfig) -> Iterator[Record]:
 
 
 def _is_new(context: Context, question: str, seen: set[str]) -> bool:
-    if question in seen:
+    if (key := folded(question)) in seen:
         context.drop("duplicate")
         return False
     context.keep()
-    seen.add(question)
+    seen.add(key)
     return True
 
 

@@ -13,7 +13,7 @@ from factory.curation.config import DecontaminationConfig
 from factory.curation.contamination import Decontaminator
 from factory.errors import SeedmillError
 from factory.preference.oracles import VERSIONS, final_answer, plurality
-from factory.records import Record
+from factory.records import Record, folded
 from factory.schemas import PROBLEM
 from factory.synthesis.config import QuestionBankConfig
 from factory.synthesis.problems import TRANSFORM, draw_problems, problem_record
@@ -35,7 +35,7 @@ def run(context: Context) -> None:
 
 
 def _questions(context: Context, section: QuestionBankConfig, benchmarks: Sequence[Record]) -> Iterator[Record]:
-    banned, seen = {row["text"] for row in benchmarks}, set[str]()
+    banned, seen = {folded(row["text"]) for row in benchmarks}, set[str]()
     own = (record for record in _own(context) if _is_new(context, record["text"], banned, seen))
     decontaminator = Decontaminator(benchmarks, section.decontamination or DecontaminationConfig())
     yield from _answered(context, section, _clean(context, own, decontaminator))
@@ -76,12 +76,12 @@ def _drawn(context: Context, section: QuestionBankConfig, banned: set[str], seen
 
 def _is_new(context: Context, question: str, banned: set[str], seen: set[str]) -> bool:
     """Whether a question is neither a benchmark's nor had before; counted where it is."""
-    if question in banned:
+    if (key := folded(question)) in banned:
         context.drop("benchmark")
-    elif question in seen:
+    elif key in seen:
         context.drop("duplicate")
     else:
-        seen.add(question)
+        seen.add(key)
         return True
     return False
 

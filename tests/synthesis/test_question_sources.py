@@ -174,6 +174,20 @@ def test_held_out_questions_are_benchmarks_and_the_bank_gets_the_rest_without_wh
     assert bank.result.counts.read == bank.result.counts.kept + sum(bank.result.counts.dropped.values())
 
 
+def test_a_short_question_of_a_benchmark_is_found_whatever_its_case(read: Any, stage: Runner) -> None:
+    """Of one source all spellings are on one side, but two sources may hold the same question; seven words are needed for Algorithm 1."""
+    read({"question": "Capital of France?", "answer": "Paris"}, {"question": "What is two?", "answer": "2"}, name="test", held_out=1)
+    read({"question": "what is  TWO?", "answer": "2"}, name="more", held_out=1)
+    read({"question": "capital of  FRANCE?", "answer": "Paris"}, {"question": "Who is he?", "answer": "Tom"}, name="own")
+    read({"question": "who is HE?", "answer": "Tom"}, name="other")
+    benchmarks = stage("benchmarks", "factory.synthesis.benchmarks:run", BenchmarksConfig(problems=5), "questions/test", "questions/more")
+    sources = ("questions/own", "questions/other")
+    bank = stage("question_bank", "factory.synthesis.questions:run", QuestionBankConfig(problems=10), "benchmarks", *sources)
+    assert benchmarks.result.counts.dropped == {"duplicate": 1}
+    assert bank.result.counts.dropped["benchmark"] == 1
+    assert bank.result.counts.kept == 1 + 10
+
+
 def test_a_changed_file_is_another_version(folder: Path) -> None:
     source = QuestionSource(path=str(folder), domain="math")
     (folder / "a.jsonl").write_text(json.dumps(GSM8K))
