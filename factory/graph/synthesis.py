@@ -2,6 +2,7 @@
 
 from factory.graph.curation import from_outside
 from factory.graph.stage import Stage
+from factory.preference.oracles import REVISION as GRADING
 from factory.recipe import Recipe
 from factory.synthesis.config import ConversationConfig
 
@@ -43,7 +44,7 @@ def stages(recipe: Recipe) -> list[Stage]:
             run="factory.synthesis.conversations:run",
             section=_conversations(recipe),
             inputs=("question_bank", "synthetic_documents", "refusals", "benchmarks", *(stage.name for stage in chats)),
-            code_version=2,
+            code_version=2 + (0 if synthesis.sft_conversations.teacher.kind == "procedural" else GRADING),
             kinds=("python", "parquet"),
             runtime=teacher,
         ),

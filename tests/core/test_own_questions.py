@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from factory.errors import SeedmillError
-from factory.graph import build
+from factory.graph import build, curation, preference, synthesis
 from factory.recipe import load
 
 SMOKE = Path(__file__).resolve().parents[2] / "recipes" / "smoke.yaml"
@@ -37,6 +37,18 @@ def test_a_recipe_without_them_has_the_bank_that_it_had(stages):
     before, after = build(load(SMOKE))["question_bank"], stages({})["question_bank"]
     assert (before.inputs, before.section) == (after.inputs, after.section)
     assert "decontamination" not in after.section.model_dump(mode="json")
+
+
+def test_what_the_oracles_had_a_say_in_is_stale_when_they_change(stages, monkeypatch):
+    """They grade what a language model writes: answers to questions without one, and chats."""
+    own = {"own": {"path": "x", "domain": "math", "answer_field": ""}}
+    names = ("question_bank", "sft_conversations", "pivotal_pairs", "evaluation/sft_checkpoint")
+    before, programs = stages(own, teacher=MODEL), stages({})
+    for module in (curation, synthesis, preference):
+        monkeypatch.setattr(module, "GRADING", module.GRADING + 1)
+    after, programs_after = stages(own, teacher=MODEL), stages({})
+    assert all(before[name].code_version < after[name].code_version for name in names)
+    assert all(programs[name].code_version == programs_after[name].code_version for name in names[:2])
 
 
 def test_where_the_files_lie_is_no_part_of_what_they_are(stages):
