@@ -58,7 +58,10 @@ def _from_json(source: str) -> CodeTests | None:
 
 
 def _from_object(value: dict[str, Any]) -> CodeTests | None:
-    return _made(value.get("function") or value.get("fn_name"), value.get("inputs"), value.get("outputs"))
+    outputs = value.get("outputs")
+    if "fn_name" in value and isinstance(outputs, list) and all(isinstance(output, list) and len(output) == 1 for output in outputs):
+        outputs = [output for (output,) in outputs]  # half of APPS has each value in a list; its own harness takes the bare one
+    return _made(value.get("function") or value.get("fn_name"), value.get("inputs"), outputs)
 
 
 def _made(function: Any, inputs: Any, outputs: Any) -> CodeTests | None:

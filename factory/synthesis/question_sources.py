@@ -6,6 +6,8 @@ the files grow, no question ever passes from one side to the other.
 
 import hashlib
 import json
+import math
+import re
 import string
 from collections.abc import Mapping
 from typing import Any
@@ -74,8 +76,13 @@ def _completed(question: str, row: Row, source: QuestionSource) -> tuple[str, st
         return with_choices(question, row.values.get(source.choices_field), given, row.locator)
     if not source.answer_field:
         return question, ""
-    stated = text_of(str(given) if isinstance(given, int | float) else given, row.locator)
+    stated = text_of(str(given) if _is_number(given) else given, row.locator)
     return stated if isinstance(stated, Rejected) else (question, known_answer(stated))
+
+
+def _is_number(value: object) -> bool:
+    """A truth value is none, for no rule knows `yes` for it; nor is NaN, which is how a table says that there is no value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def known_answer(text: str) -> str:
@@ -85,10 +92,11 @@ def known_answer(text: str) -> str:
 
 def _tested(question: str, row: Row, source: QuestionSource) -> tuple[str, str] | Rejected:
     function = row.values.get(source.function_field) if source.function_field else ""
+    # A question that tells to "double a number" does not say that the function is called `double`.
     tests = read_tests(row.values.get(source.tests_field), function if isinstance(function, str) else "")
     if tests is None:
         return Rejected(row.locator, "tests_not_understood")
-    if tests.function not in question:
+    if not re.search(rf"(?<!\w){tests.function}\s*\(|[`'\"]{tests.function}\b", question):
         question = f"{question}\nWrite a Python function `{tests.function}`. For example, {example(tests)}."
     return question, tests.model_dump_json()
 

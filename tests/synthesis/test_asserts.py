@@ -55,6 +55,15 @@ def test_an_object_of_inputs_and_outputs_is_understood_as_text_and_as_it_is() ->
     assert read_tests(APPS, "") == read_tests(json.loads(APPS), "") == CodeTests(function="double", inputs=[[1], [4]], outputs=[2, 8])
 
 
+def test_of_apps_the_bare_values_are_expected_where_each_stands_in_a_list() -> None:
+    wrapped = read_tests({"fn_name": "twice", "inputs": [["ab"], ["c"]], "outputs": [["abab"], ["cc"]]}, "")
+    assert wrapped is not None
+    assert wrapped.outputs == ["abab", "cc"]
+    assert answer_is_correct("def twice(text):\n    return text * 2", wrapped.model_dump_json())
+    lists = {"fn_name": "pair", "inputs": [[1], [2]], "outputs": [[1], [2, 2]]}
+    assert read_tests(lists, "") == CodeTests(function="pair", inputs=[[1], [2]], outputs=[[1], [2, 2]])
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -89,6 +89,28 @@ def test_tests_are_the_key_and_the_question_says_what_the_function_is_called(rea
     assert answer_is_correct("def two():\n    return 2", named["answer"])
 
 
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("Write a function to double a number.", True),
+        ("Write a function doubled(x).", True),
+        ("Write double(x).", False),
+        ("Write a function `double`.", False),
+        ("def double(x: int) -> int:", False),
+    ],
+)
+def test_a_function_called_by_a_common_word_is_named_where_the_question_only_has_the_word(read: Any, question: str, told: bool) -> None:
+    row = {"question": question, "tests": ["assert double(2) == 4"]}
+    assert ("Write a Python function `double`." in only(read(row, domain="python", tests_field="tests"))["text"]) is told
+
+
+def test_a_missing_value_or_a_truth_value_is_no_known_answer(read: Any) -> None:
+    rows = [{"question": f"Question {answer}?", "answer": answer} for answer in (float("nan"), float("inf"), True, None, [1], {"a": 1})]
+    finished = read(*rows, {"question": "1 + 1?", "answer": 2.0})
+    assert finished.result.counts.dropped == {"no_text": 6}
+    assert answer_is_correct("Answer: 2", only(finished)["answer"])
+
+
 def test_every_row_that_is_no_question_is_dropped_by_its_reason(read: Any) -> None:
     choice = {"domain": "multiple choice", "choices_field": "choices"}
     bad = ["", "{", "[1]", {"question": " "}, {**MMLU, "answer": 4}, {**MMLU, "answer": True}, {**MMLU, "answer": "E"}]
