@@ -78,7 +78,8 @@ class Examiner:
 
     def text(self, answer: Sequence[int]) -> str:
         """What an answer says, without the token that ends it."""
-        return self.tokenizer.decode(token for token in answer if token not in self.stop)
+        stop = self.stop
+        return self.tokenizer.decode(token for token in answer if token not in stop)
 
     def grade(self, question: Record) -> Grade:
         """The oracle of one question."""
