@@ -33,11 +33,10 @@ def open_grader(context: Context, checker: TeacherIdentity | None) -> Grader:
 
 
 class Checker:
-    """Asks the teacher about what the oracles do not accept; what it said is counted in the stage's metrics as `checker`."""
+    """Asks the teacher about what the oracles do not accept; what it said is added to the stage's metrics as `checker`."""
 
     def __init__(self, context: Context, teacher: Teacher, max_tokens: int) -> None:
         self._context, self._teacher, self._max_tokens = context, teacher, max_tokens
-        self._counts: Counter[Match] = Counter()
 
     def grade(self, submissions: Sequence[Submission]) -> list[bool]:
         """A `Grader`."""
@@ -50,8 +49,8 @@ class Checker:
         answers = ask(self._context, self._teacher, [self._request(one) for one in open_], show=False)
         said: dict[Submission, Match] = {one: verdict(answer) for one, answer in zip(open_, answers, strict=True)}
         found: list[Match] = [_match(right, said.get(one)) for one, right in zip(submissions, accepted, strict=True)]
-        self._counts.update(found)
-        self._context.metrics["checker"] = dict(sorted(self._counts.items()))
+        counts = Counter(found) + Counter(self._context.metrics.get("checker", {}))
+        self._context.metrics["checker"] = dict(sorted(counts.items()))
         return found
 
     def _request(self, one: Submission) -> TeacherRequest:

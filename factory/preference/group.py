@@ -133,11 +133,11 @@ class Searcher:
         self.examiner = Examiner(load(context.inputs["tokenizer"].path))
         self.sampler = open_sampler(context, "sft_checkpoint", config.sampling)
         self.settings = self.examiner.settings(config.temperature, config.max_new_tokens, config.top_p)
+        self._grader = open_grader(context, config.checker)
 
     def verdicts(self, name: str) -> Verdicts:
         """The verdicts of one search, under the recipe's checker where it names one."""
-        grader = open_grader(self.context, self.config.checker)
-        return Verdicts(self.examiner, grader, self.context.parts, name, self.config.max_new_tokens)
+        return Verdicts(self.examiner, self._grader, self.context.parts, name, self.config.max_new_tokens)
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:

@@ -11,11 +11,12 @@ from stage_bench import Bench, ScriptedModel, digests, question, rows
 
 from factory.context import Context
 from factory.parts import Parts
-from factory.preference import group, pivotal, rejection
+from factory.preference import checker, group, pivotal, rejection
 from factory.preference.grading import Submission, by_oracles
 from factory.preference.questions import Examiner
 from factory.preference.verdicts import Verdicts
 from factory.sampling.api import Completion, SampleRequest
+from factory.synthesis.teacher import open_teacher
 
 sys.path.append(str(Path(__file__).parents[1] / "synthesis"))
 from chat_server import ChatServer
@@ -103,6 +104,19 @@ def test_what_was_paid_before_a_kill_is_in_the_manifest_after_it(bench: Bench, s
     assert len(server.asked) == asked
     assert resumed.result().cost.money == pytest.approx(whole.result().cost.money)
     assert resumed.metrics["checker"] == whole.metrics["checker"]
+
+
+def test_one_client_asks_for_all_groups_and_what_was_said_is_counted_once(bench: Bench, server: ChatServer, monkeypatch: Any) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(checker, "open_teacher", lambda *of: opened.append(of) or open_teacher(*of))
+    found = []
+    for together in (1, 9):
+        section = {**SECTION, "checker": CHECKER, "questions_together": together}
+        context = asking(bench, server, bench.context("pivotal_pairs", INPUTS, attempt=str(together), **section))
+        pivotal.run(context)
+        found.append(context.metrics["checker"])
+    assert len(opened) == 2, "one for each stage, not for each of its groups"
+    assert found[0]["true"] == found[1]["true"] == 1
 
 
 def test_rejection_sampling_calls_success_what_the_search_calls_it(bench: Bench, server: ChatServer) -> None:
