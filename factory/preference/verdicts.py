@@ -29,7 +29,7 @@ class Verdicts:
         self._prefix = f"{name}-" if name else ""
         self._questions: dict[str, Record] = {}
         self._prompts: dict[tuple[int, ...], str] = {}
-        self._known: dict[Asked, bool] = {}
+        self._known: dict[bytes, bool] = {}  # by hashes: the texts of all that a group draws would fill gigabytes
         self._rounds = 0
 
     def of(self, question: Record) -> Grade:
@@ -49,15 +49,17 @@ class Verdicts:
         return drawn
 
     def _said(self, asked: Asked) -> bool:
-        if asked not in self._known:
-            self._known[asked] = self._grader([self._submission(asked)])[0]
-        return self._known[asked]
+        key = _key(asked)
+        if key not in self._known:
+            self._known[key] = self._grader([self._submission(asked)])[0]
+        return self._known[key]
 
     def _grade_round(self, requests: Sequence[SampleRequest], answers: Sequence[Sequence[Completion]]) -> None:
-        new = [asked for asked in dict.fromkeys(self._whole(requests, answers)) if asked not in self._known]
+        whole = {_key(asked): asked for asked in self._whole(requests, answers)}
+        new = {key: asked for key, asked in whole.items() if key not in self._known}
         self._rounds += 1
         part = f"{self._prefix}verdicts-{self._rounds:05d}.json"
-        self._known.update(zip(new, self._committed(part, new), strict=True))
+        self._known.update(zip(new, self._committed(part, list(new.values())), strict=True))
 
     def _committed(self, part: str, asked: Sequence[Asked]) -> list[bool]:
         """The verdicts of a round: from its part where an attempt finished it, else asked for and committed."""
@@ -91,3 +93,7 @@ class Verdicts:
     def _submission(self, asked: Asked) -> Submission:
         question = self._questions[asked[0]]
         return Submission(question["text"], asked[1], question["answer"])
+
+
+def _key(asked: Asked) -> bytes:
+    return hashlib.blake2b("\x1f".join(asked).encode(), digest_size=16).digest()
