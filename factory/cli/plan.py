@@ -17,7 +17,10 @@ from factory.recipe import Recipe, load
 NOT_COUNTED = (
     "not in the store's figures: documents from raw to clean, what a teacher writes, conversations, questions, pairs, and its answer cache",
     "no time is given for what samples (refusals, pivotal and judged pairs, evaluation) nor for what works on data",
+    "not in the teacher's figures: checks of what the pivotal search draws after its filter, a checker's largest bill, and its control's",
 )
+LEAST_ROUND_MONEY = 100
+"""From here on a sum of money has no cents."""
 KINDS = ("weights", "gradients", "optimizer", "activations", "fp8_copies")
 
 
@@ -130,10 +133,14 @@ def _teacher(made: Plan, console: Console) -> None:
         return
     table = _table("teacher", "stage", "model", "requests", "tokens in", "tokens out", "out at most", "money")
     for t in made.teacher:
-        money = "-" if t.money is None else f"{t.money:,.0f}"
+        money = "-" if t.money is None else _money(t.money)
         cells = (count(t.requests), count(t.input_tokens), count(t.output_tokens), count(t.most_output_tokens))
         table.add_row(t.stage, t.model, *cells, money)
     console.print(table)
+
+
+def _money(money: float) -> str:
+    return f"{money:,.0f}" if money >= LEAST_ROUND_MONEY else f"{money:.2f}"
 
 
 def _table(title: str, *columns: str) -> Table:

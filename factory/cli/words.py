@@ -7,11 +7,11 @@ UNITS = ("", "k", "M", "G", "T")
 
 
 def count(number: float) -> str:
-    """A count with at most four digits: 950, 12.3k, 4.56M."""
+    """A count with three digits: 950, 12.3k, 4.56M; 4.67 where the work on an item is counted in parts."""
     value, unit = float(number), 0
     while abs(value) >= 999.5 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1
-    return f"{number:g}" if unit == 0 else f"{value:.3g}{UNITS[unit]}"
+    return f"{value:.3g}{UNITS[unit]}"
 
 
 def size(number: float) -> str:

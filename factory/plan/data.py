@@ -72,7 +72,13 @@ def clusters(recipe: Recipe, vocab_size: int) -> list[ClusterPlan]:
 
 def teacher(recipe: Recipe) -> list[TeacherPlan]:
     """The stages that ask an endpoint; a program of ours costs nothing and is left out."""
-    asked = [*_synthesis(recipe), _refusals(recipe), *_judging(recipe.preference.judge, recipe.plan), *_evaluating(recipe)]
+    asked = [
+        *_synthesis(recipe),
+        _refusals(recipe),
+        *_searching(recipe),
+        *_judging(recipe.preference.judge, recipe.plan),
+        *_evaluating(recipe),
+    ]
     return [_priced(recipe, it) for it in asked if it.requests and it.teacher.kind != "procedural"]
 
 
@@ -130,6 +136,15 @@ def _judging(judge: JudgeConfig, plan: PlanConfig) -> Iterator[_Asked]:
             yield _Asked("judged_pairs, answers", responder.teacher, requests, plan.teacher_input_tokens, longest)
     verdicts = judge.questions * ORDERS
     yield _Asked("judged_pairs, verdicts", judge.teacher, verdicts, plan.teacher_input_tokens + shown, judge.max_teacher_tokens)
+
+
+def _searching(recipe: Recipe) -> Iterator[_Asked]:
+    """What the filter of the pivotal search asks, as if no oracle accepted any answer; how much the search asks then, nobody knows."""
+    section = recipe.preference.pivotal
+    if section.checker:
+        prompt = recipe.plan.teacher_input_tokens + section.max_new_tokens * recipe.plan.teacher_fill
+        checks = section.questions * section.filter_samples
+        yield _Asked("pivotal_pairs, the filter's checks", section.checker, checks, prompt, LONGEST_CHECK)
 
 
 def _evaluating(recipe: Recipe) -> Iterator[_Asked]:

@@ -172,6 +172,7 @@ def test_both_views_show_progress_loss_and_time_left(capsys):
 
 def test_numbers_are_short():
     assert [count(n) for n in (0, 7, 999, 1000, 12_345, 4_560_000, 10**13)] == ["0", "7", "999", "1k", "12.3k", "4.56M", "10T"]
+    assert count(4 + 2 / 3) == "4.67"
     assert [duration(s) for s in (0.04, 9.9, 12, 185, 7620)] == ["0.0s", "9.9s", "12s", "3m05s", "2h07m"]
     assert size(1536) == "1.54kB"
 

@@ -306,6 +306,15 @@ def test_a_judge_and_those_who_answer_it_are_counted_by_hand(one_gpu):
     assert verdicts.money == pytest.approx((200 * 2450 * 1 + 200 * 500 * 2) / 1e6)
 
 
+def test_the_checks_of_the_pivotal_filter_are_counted_by_hand(one_gpu):
+    pivotal = {"questions": 30, "filter_samples": 4, "max_new_tokens": 100, "checker": {"kind": "openai", "model": "CHECKER"}}
+    changes = {"synthesis": one_gpu.synthesis.model_dump(), "preference": {"pivotal": pivotal}}
+    changes["synthesis"]["teacher"] |= {"price_per_million_input": 1.0, "price_per_million_output": 2.0}
+    plans = {p.stage: p for p in data.teacher(changed(one_gpu, **changes))}
+    checks = plans["pivotal_pairs, the filter's checks"]
+    assert (checks.model, checks.requests, checks.input_tokens, checks.most_output_tokens) == ("CHECKER", 120, 120 * 450, 120 * 1024)
+
+
 def test_the_pieces_of_refusals_are_counted_by_hand_and_written_by_the_teacher_of_synthesis_unless_another_is_named(one_gpu):
     def found(**section):
         preference = {"refusals": {"questions": 20, "held_out": 10, "max_teacher_tokens": 100, **section}}

@@ -76,6 +76,18 @@ def test_a_plan_says_what_it_leaves_out(factory):
     _, out, _ = factory("plan", RECIPES / "one-gpu.yaml")
     assert "not in the store's figures: documents" in out
     assert "no time is given for what samples" in out
+    assert "not in the teacher's figures: checks of what the pivotal search draws" in out
+
+
+def test_a_sum_below_a_hundred_shows_its_cents(factory, tmp_path):
+    recipe = yaml.safe_load((RECIPES / "smoke.yaml").read_text())
+    recipe["synthesis"]["teacher"] = {"price_per_million_input": 1, "price_per_million_output": 2}
+    recipe["evaluation"]["checker"] = {"kind": "openai", "model": "m"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    status, out, errors = factory("plan", tmp_path / "recipe.yaml")
+    assert (status, errors) == (0, "")
+    (line,) = (line for line in out.splitlines() if line.startswith("evaluation, checks"))
+    assert line.split()[-1] == "0.58"  # 400 checks of 424 tokens, half of 1024 answered: 0.17 + 0.41
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
