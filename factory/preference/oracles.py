@@ -106,7 +106,7 @@ ORACLES = (
     Oracle("algebraic", 2, algebraic),
 )
 """The oracles of a stated answer, cheapest first."""
-CODE_VERSION = 2
+CODE_VERSION = 3
 PLURALITY_VERSION = 2
 VERSIONS = {**{oracle.name: oracle.version for oracle in ORACLES}, "code": CODE_VERSION, "plurality": PLURALITY_VERSION}
 """What a report says of how success was judged."""

@@ -1,4 +1,4 @@
-"""The process in which a teacher's function runs: `python -I -S function_worker.py`, a JSON job in, a JSON list out.
+"""The process in which a teacher's function runs: `python -s -P -S function_worker.py`, a JSON job in, a JSON list out.
 
 It lowers its own limits before it reads anything, and imports only what it needs: it starts once for each function.
 """

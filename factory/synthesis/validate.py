@@ -156,7 +156,9 @@ def run_checked(
         {"source": source, "name": name, "inputs": inputs, "builtins": sorted(builtins), "modules": offered, "seconds": SECONDS}
     )
     try:
-        done = subprocess.run(sandbox.command(_WORKER), input=job, capture_output=True, text=True, timeout=3 * SECONDS, check=False)
+        done = subprocess.run(
+            sandbox.command(_WORKER), input=job, env=sandbox.ENVIRONMENT, capture_output=True, text=True, timeout=3 * SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         return Outcome((), f"took more than {3 * SECONDS} s")
     if done.returncode:

@@ -25,7 +25,7 @@ print(json.dumps({
     "writes": tries(lambda: open(own, "a").write("x")),
     "connects": tries(lambda: socket.create_connection(("127.0.0.1", int(port)), timeout=2)),
     "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
-    "environment": sorted(set(os.environ) - {"PWD", "LC_CTYPE"}),
+    "environment": sorted(set(os.environ) - {"PWD", "LC_CTYPE", "PYTHONHASHSEED"}),
 }))
 """
 
@@ -61,6 +61,19 @@ def test_behind_the_walls_there_are_no_files_no_network_no_processes_and_no_envi
     assert found["connects"] in {"ConnectionRefusedError", "OSError"}
     assert found["processes"] <= 2
     assert found["environment"] == []
+
+
+@pytest.mark.parametrize("program", [None, "bwrap"])
+def test_what_code_makes_of_a_set_of_texts_is_the_same_in_every_run(program: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python salts the hashes of texts in each process, so a verdict on such code would be luck, and a search with it."""
+    if program is None:
+        monkeypatch.setattr(sandbox.shutil, "which", lambda _: None)
+    sandbox.walls.cache_clear()
+    try:
+        source = "def f(texts):\n    return list(set(texts))"
+        assert len({run_checked(source, "f", [[["a", "b", "c", "d", "e"]]], BUILTINS).results[0] for _ in range(4)}) == 1
+    finally:
+        sandbox.walls.cache_clear()
 
 
 def test_where_there_is_no_bubblewrap_the_same_script_runs_bare(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
