@@ -137,7 +137,7 @@ class Searcher:
 
     def verdicts(self, name: str) -> Verdicts:
         """The verdicts of one search, under the recipe's checker where it names one."""
-        return Verdicts(self.examiner, self._grader, self.context.parts, name, self.config.max_new_tokens)
+        return Verdicts(self.examiner, self._grader, self.context, name, self.config.max_new_tokens)
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:

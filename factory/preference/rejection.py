@@ -31,7 +31,7 @@ def run(context: Context) -> None:
     budget = context.inputs["pivotal_pairs"].json("pivots.json")["decode_tokens"]
     examiner = Examiner(load(context.inputs["tokenizer"].path))
     rounds = Rounds(open_sampler(context, "sft_checkpoint", config.sampling), context.parts, context.seed)
-    verdicts = Verdicts(examiner, open_grader(context, config.checker), context.parts, "", config.max_new_tokens)
+    verdicts = Verdicts(examiner, open_grader(context, config.checker), context, "", config.max_new_tokens)
     questions = fitting(context, draw_questions(context, config.questions), examiner, config.max_new_tokens)
     pairs = list(_pairs(context, config, examiner, rounds, verdicts, questions, budget))
     report = {"budget": budget, "decode_tokens": rounds.usage.decode_tokens, "pairs": len(pairs)}

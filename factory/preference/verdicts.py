@@ -5,27 +5,40 @@ and are many: so all that a round drew are graded as they come, side by side.
 """
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from pydantic import BaseModel
+
+from factory.context import Context
 from factory.digest import canonical_json
-from factory.parts import Parts, sealed, unsealed
+from factory.parts import sealed, unsealed
 from factory.preference.grading import Grader, Submission
 from factory.preference.questions import Examiner
 from factory.preference.search import Draw
 from factory.preference.tree import Grade
 from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
+from factory.spec import Cost
 
 Asked = tuple[str, str]
 """A question's id, and an answer's text."""
 
 
+class _Round(BaseModel):
+    """A round's verdicts and what they took: in its part, what was paid outlives the attempt that paid it."""
+
+    asked: str
+    right: list[bool]
+    cost: Cost = Cost()
+    checked: Counter[str] = Counter()
+
+
 class Verdicts:
     """Whether answers of up to `longest` tokens are right; longer ones are cut there."""
 
-    def __init__(self, examiner: Examiner, grader: Grader, parts: Parts, name: str, longest: int) -> None:
-        self._examiner, self._grader, self._parts, self._longest = examiner, grader, parts, longest
+    def __init__(self, examiner: Examiner, grader: Grader, context: Context, name: str, longest: int) -> None:
+        self._examiner, self._grader, self._context, self._longest = examiner, grader, context, longest
         self._prefix = f"{name}-" if name else ""
         self._questions: dict[str, Record] = {}
         self._prompts: dict[tuple[int, ...], str] = {}
@@ -64,14 +77,31 @@ class Verdicts:
     def _committed(self, part: str, asked: Sequence[Asked]) -> list[bool]:
         """The verdicts of a round: from its part where an attempt finished it, else asked for and committed."""
         digest = hashlib.sha256(canonical_json(asked)).hexdigest()
-        path = self._parts.find(part)
+        path = self._context.parts.find(part)
         kept = None if path is None else unsealed(path)
-        if kept is not None and (found := json.loads(kept))["asked"] == digest:
-            return found["right"]
+        if kept is not None and (found := _Round.model_validate_json(kept)).asked == digest:
+            self._enter(found)
+            return found.right
+        found = self._graded(digest, asked)
+        with self._context.parts.writing(part) as path:
+            path.write_bytes(sealed(part, found.model_dump_json().encode()))
+        return found.right
+
+    def _graded(self, digest: str, asked: Sequence[Asked]) -> _Round:
+        """The verdicts of the grader, who enters what they take into an account that is empty before."""
+        context = self._context
+        before = _Round(asked="", right=[], cost=context.cost, checked=context.metrics.pop("checker", {}))
+        context.cost = Cost()
         right = self._grader([self._submission(one) for one in asked])
-        with self._parts.writing(part) as path:
-            path.write_bytes(sealed(part, json.dumps({"asked": digest, "right": right}).encode()))
-        return right
+        found = _Round(asked=digest, right=right, cost=context.cost, checked=context.metrics.get("checker", {}))
+        self._enter(before)
+        return found
+
+    def _enter(self, paid: _Round) -> None:
+        """Add what a round took to the stage's account."""
+        self._context.cost += paid.cost
+        if checked := paid.checked + Counter(self._context.metrics.get("checker", {})):
+            self._context.metrics["checker"] = dict(sorted(checked.items()))
 
     def _whole(self, requests: Sequence[SampleRequest], answers: Sequence[Sequence[Completion]]) -> Iterator[Asked]:
         """The whole answers that a round's rollouts complete."""

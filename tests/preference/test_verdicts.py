@@ -10,7 +10,6 @@ import pytest
 from stage_bench import Bench, ScriptedModel, digests, question, rows
 
 from factory.context import Context
-from factory.parts import Parts
 from factory.preference import checker, group, pivotal, rejection
 from factory.preference.grading import Submission, by_oracles
 from factory.preference.questions import Examiner
@@ -88,13 +87,16 @@ def test_a_checker_opens_questions_that_no_rule_can_grade_and_its_money_is_count
     assert context.metrics["teacher"] == "checker-model"
 
 
-def test_what_was_paid_before_a_kill_is_in_the_manifest_after_it(bench: Bench, server: ChatServer, monkeypatch: Any) -> None:
-    section = {**SECTION, "checker": CHECKER, "questions_together": 1}
+@pytest.mark.parametrize(("module", "killed_in", "together"), [(pivotal, "write", 1), (group, "verify", 9)])
+def test_what_was_paid_before_a_kill_is_in_the_manifest_after_it(
+    bench: Bench, server: ChatServer, monkeypatch: Any, module: Any, killed_in: str, together: int
+) -> None:
+    section = {**SECTION, "checker": CHECKER, "questions_together": together}
     whole = asking(bench, server, bench.context("pivotal_pairs", INPUTS, attempt="whole", **section))
     pivotal.run(whole)
     (bench.folder / "cache" / "teacher.sqlite").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(pivotal, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(module, killed_in, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pivotal.run(asking(bench, server, bench.context("pivotal_pairs", INPUTS, attempt="killed", **section)))
     asked = len(server.asked)
@@ -148,10 +150,10 @@ def draw(bench: Bench, texts: list[str]) -> Any:
 
 
 def test_a_round_is_graded_in_one_batch_each_answer_once_and_from_its_part_after_a_kill(bench: Bench) -> None:
-    examiner, parts = Examiner(bench.tokenizer), Parts(bench.folder / "parts")
+    examiner, context = Examiner(bench.tokenizer), bench.context("pivotal_pairs", INPUTS)
     for attempt in (1, 2):
         grader = Counting()
-        verdicts = Verdicts(examiner, grader, parts, "x", longest=60)
+        verdicts = Verdicts(examiner, grader, context, "x", longest=60)
         grades = [verdicts.of(one) for one in (CHOICE, CAPITAL)]
         prompts = [examiner.prompt(one["text"]) for one in (CHOICE, CAPITAL)]
         drawn = verdicts.watching(draw(bench, ["Answer: B", "Answer: B", "Answer: Paris"]))
@@ -164,9 +166,9 @@ def test_a_round_is_graded_in_one_batch_each_answer_once_and_from_its_part_after
 
 
 def test_a_part_of_other_answers_is_not_believed(bench: Bench) -> None:
-    examiner, parts = Examiner(bench.tokenizer), Parts(bench.folder / "parts")
+    examiner, context = Examiner(bench.tokenizer), bench.context("pivotal_pairs", INPUTS)
     for texts in (["Answer: A"], ["Answer: B"]):
-        verdicts = Verdicts(examiner, by_oracles, parts, "x", longest=60)
+        verdicts = Verdicts(examiner, by_oracles, context, "x", longest=60)
         grade = verdicts.of(CHOICE)
         verdicts.watching(draw(bench, texts))([SampleRequest(examiner.prompt(CHOICE["text"]), 1)])
         assert grade(tuple(bench.tokenizer.encode(texts[0]))) is (texts == ["Answer: B"])
@@ -174,7 +176,7 @@ def test_a_part_of_other_answers_is_not_believed(bench: Bench) -> None:
 
 def test_an_answer_is_graded_where_it_would_have_been_cut(bench: Bench) -> None:
     grader = Counting()
-    verdicts = Verdicts(Examiner(bench.tokenizer), grader, Parts(bench.folder / "parts"), "", longest=9)
+    verdicts = Verdicts(Examiner(bench.tokenizer), grader, bench.context("pivotal_pairs", INPUTS), "", longest=9)
     grade = verdicts.of(CHOICE)
     verdicts.watching(draw(bench, ["Answer: B and C"]))([SampleRequest(Examiner(bench.tokenizer).prompt(CHOICE["text"]), 1)])
     assert [one.text for one in grader.asked[0]] == ["Answer: B"]
