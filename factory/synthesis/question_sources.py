@@ -82,7 +82,9 @@ def _completed(question: str, row: Row, source: QuestionSource) -> tuple[str, st
 
 def _is_number(value: object) -> bool:
     """A truth value is none, for no rule knows `yes` for it; nor is NaN, which is how a table says that there is no value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def known_answer(text: str) -> str:

@@ -106,9 +106,11 @@ def test_a_function_called_by_a_common_word_is_named_where_the_question_only_has
 
 def test_a_missing_value_or_a_truth_value_is_no_known_answer(read: Any) -> None:
     rows = [{"question": f"Question {answer}?", "answer": answer} for answer in (float("nan"), float("inf"), True, None, [1], {"a": 1})]
-    finished = read(*rows, {"question": "1 + 1?", "answer": 2.0})
+    finished = read(*rows, {"question": "1 + 1?", "answer": 2.0}, {"question": "10 to the 400?", "answer": 10**400})
     assert finished.result.counts.dropped == {"no_text": 6}
-    assert answer_is_correct("Answer: 2", only(finished)["answer"])
+    two, large = finished.records("questions")
+    assert answer_is_correct("Answer: 2", two["answer"])
+    assert large["answer"] == str(10**400)
 
 
 def test_every_row_that_is_no_question_is_dropped_by_its_reason(read: Any) -> None:
