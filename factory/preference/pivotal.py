@@ -58,6 +58,7 @@ class Groups:
     def __init__(self, searcher: Searcher, questions: Sequence[Sequence[Record]]) -> None:
         self.searcher, self.questions = searcher, questions
         self.shares = Shares.of_this_rank(searcher.context.parts, "group")
+        self._pairs, self._counted = Counter[str](), 0
 
     def search_own(self) -> None:
         """Search what falls to this rank and is not yet found."""
@@ -67,12 +68,12 @@ class Groups:
                 self.shares.commit(number, found.model_dump_json().encode())
                 self.searcher.context.log(f"group {number + 1} of {len(self.questions)}: {len(found.pairs)} pairs")
 
-    def found(self, end: int) -> Iterator[Found]:
-        """What the groups before number `end` found, in order, as soon as it is there."""
-        return (self.shares.wait(number, partial(self._read, number)) for number in range(end))
+    def found(self, end: int, start: int = 0) -> Iterator[Found]:
+        """What the groups from `start` and before number `end` found, in order, as soon as it is there."""
+        return (self.shares.wait(number, partial(self._read, number)) for number in range(start, end))
 
     def _search(self, number: int) -> Found:
-        filled = filled_quotas(self.searcher.config.quotas, self.found(number - LOOK_BACK + 1))
+        filled = self._filled(number - LOOK_BACK + 1)
         asked = [question for question in self.questions[number] if domain_of(question["family"]) not in filled]
         context = self.searcher.context
         before, context.cost = context.cost, Cost()
@@ -82,6 +83,14 @@ class Groups:
         if len(asked) < len(self.questions[number]):
             found.dropped["domain filled"] = len(self.questions[number]) - len(asked)
         return found
+
+    def _filled(self, end: int) -> set[str]:
+        """The domains of which the groups before number `end` found enough. It only grows: each group is read once."""
+        quotas = self.searcher.config.quotas
+        if quotas and end > self._counted:
+            self._pairs.update(pair["domain"] for one in self.found(end, self._counted) for pair in one.pairs)
+            self._counted = end
+        return {domain for domain, most in quotas.items() if self._pairs[domain] >= most}
 
     def _progress(self, number: int, share: float) -> None:
         """Of the first rank's own questions: the others have as many."""
@@ -100,12 +109,6 @@ class Groups:
         settings = self.searcher.config.model_dump(mode="json", exclude={"sampling", "workers"})
         asked = [settings, [question["id"] for question in self.questions[number]]]
         return hashlib.sha256(canonical_json(asked)).hexdigest()
-
-
-def filled_quotas(quotas: Mapping[str, int], found: Iterable[Found]) -> set[str]:
-    """The domains of which enough pairs are found."""
-    pairs = Counter(pair["domain"] for one in found for pair in one.pairs) if quotas else Counter()
-    return {domain for domain, most in quotas.items() if pairs[domain] >= most}
 
 
 def within(quotas: Mapping[str, int], pairs: Iterable[Record]) -> Iterator[Record]:

@@ -127,6 +127,15 @@ def test_once_a_quota_is_filled_its_domain_is_no_longer_searched(bench: Bench, m
     assert domains(cut)["math"] == 1
 
 
+def test_what_fills_a_quota_is_read_once_and_not_for_each_later_group(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pivotal, "LOOK_BACK", 1)
+    read: list[int] = []
+    whole = pivotal.Groups._read
+    monkeypatch.setattr(pivotal.Groups, "_read", lambda groups, number, data: read.append(number) or whole(groups, number, data))
+    search(bench, "counted", quotas={"math": 1})
+    assert sorted(read) == [0, 0, 1, 1, 2, 2, 3], "for the quotas, and to put all together"
+
+
 @pytest.mark.parametrize("quotas", [{"maths": 3}, {"math": -1}])
 def test_a_quota_for_no_domain_or_below_zero_is_one_clear_error(quotas: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"give numbers from 0 for some of the domains \['general', 'math', 'multiple choice'"):
