@@ -51,6 +51,9 @@ def entropy(candidate: Candidate, problems: Sequence[Record], temperature: float
     settings = candidate.examiner.settings(temperature, config.max_new_tokens, config.top_p)
     prompts = [candidate.prompt(problem["text"], "chat") for problem in problems]
     requests = [SampleRequest(prompt) for prompt in prompts if candidate.fits(prompt, config.max_new_tokens)]
+    if not requests:
+        asked = f"{len(problems)} problems and {config.max_new_tokens} new tokens"
+        raise SeedmillError(f"{candidate.name} has no room for any of {asked}: lower evaluation.max_new_tokens")
     drawn = candidate.sampler.sample(requests, settings, context.seed("entropy"))
     return fmean(-sum(answer.log_probs) for (answer,) in drawn)
 

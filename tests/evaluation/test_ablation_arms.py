@@ -4,6 +4,7 @@ from math import log
 import evaluated_checkpoints as made
 import pytest
 
+from factory.errors import SeedmillError
 from factory.evaluation import arms, matched
 from factory.evaluation.config import ArmsConfig
 from factory.evaluation.records import ANSWER, Reply, answer_record
@@ -94,3 +95,12 @@ def test_the_matched_temperature_undoes_a_sharpening_of_the_same_model(
     assert scores["temperature"] == pytest.approx(1 / sharpness, abs=0.01)
     assert scores["entropy"] == pytest.approx(scores["target"], rel=0.05)
     assert scores["sampled"]["n"] == context.counts.made["answer"] == len(problems)
+
+
+def test_a_model_with_room_for_no_problem_is_one_clear_error(tmp_path, tokenizer_folder, checkpoint, held_out):
+    later = made.make_checkpoint(tmp_path / "later", 512)
+    inputs = {"tokenizer": tokenizer_folder, "sft_checkpoint": checkpoint, "pivotal_dpo_checkpoint": later, "benchmarks": held_out}
+    section = {"checkpoint": "pivotal_dpo_checkpoint", "max_new_tokens": 10**6, "probes": 20, "sampling": {"dtype": "float32"}}
+    context = made.stage(tmp_path, "matched_evaluation/pivotal_dpo_checkpoint", section, inputs)
+    with pytest.raises(SeedmillError, match="pivotal_dpo_checkpoint@v1 has no room for any of 20 problems and 1000000 new tokens"):
+        matched.run(context)
