@@ -5,7 +5,8 @@ Algorithm 1 finds them in a benchmark. Those without an answer have none to trus
 plurality decides (section 2.2 of the paper): all alike is too easy, no agreement too hard or ambiguous.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from factory.context import Context
@@ -36,9 +37,11 @@ def run(context: Context) -> None:
 
 def _questions(context: Context, section: QuestionBankConfig, benchmarks: Sequence[Record]) -> Iterator[Record]:
     banned, seen = {folded(row["text"]) for row in benchmarks}, set[str]()
-    own = (record for record in _own(context) if _is_new(context, record["text"], banned, seen))
+    read, kept = Counter[str](), Counter[str]()
+    own = (record for record in _counted(_own(context), read) if _is_new(context, record["text"], banned, seen))
     decontaminator = Decontaminator(benchmarks, section.decontamination or DecontaminationConfig())
-    yield from _answered(context, section, _clean(context, own, decontaminator))
+    yield from _counted(_answered(context, section, _clean(context, own, decontaminator)), kept)
+    _tell(context, read, kept)
     yield from _drawn(context, section, banned, seen)
 
 
@@ -46,6 +49,20 @@ def _own(context: Context) -> Iterator[Record]:
     """The questions of all sources that are not held out."""
     sources = sorted(set(context.inputs) - {"benchmarks"})
     return (row for name in sources for row in context.inputs[name].records("questions") if row["kind"] == QUESTION)
+
+
+def _counted(questions: Iterator[Record], numbers: Counter[str]) -> Iterator[Record]:
+    """The same questions, while `numbers` counts how many are of each source."""
+    for row in questions:
+        numbers[row["source"]] += 1
+        yield row
+
+
+def _tell(context: Context, read: Mapping[str, int], kept: Mapping[str, int]) -> None:
+    """How much of each source there is in the bank: of one whose questions are benchmarks' it may be nothing."""
+    if read:
+        context.metrics["own_questions"] = {name: {"read": number, "kept": kept[name]} for name, number in read.items()}
+        context.log("kept of " + ", ".join(f"questions/{name}: {kept[name]} of {number}" for name, number in read.items()))
 
 
 def _clean(context: Context, questions: Iterator[Record], decontaminator: Decontaminator) -> Iterator[Record]:

@@ -193,6 +193,8 @@ def test_held_out_questions_are_benchmarks_and_the_bank_gets_the_rest_without_wh
     assert not held & kept
     assert 5 + 1 + 5 < len(held) < 5 + 1 + 40
     assert bank.result.counts.dropped["contaminated_13gram"] == 1
+    assert bank.result.metrics["own_questions"]["leaky"] == {"read": 2, "kept": 1}
+    assert set(bank.result.metrics["own_questions"]) == {"own", "leaky"}, "all of `test` is held out"
     assert "What weighs more, a pound of lead or of wool?" in kept
     assert {row["family"] for row in bank.records("questions") if row["source"] == "leaky"} == {"reasoning"}
     assert bank.result.counts.read == bank.result.counts.kept + sum(bank.result.counts.dropped.values())
