@@ -45,7 +45,7 @@ class Import:
         context.log(_summary(context.counts, context.metrics["languages"]))
 
     def _check(self, context: Context, names: set[str]) -> None:
-        where = f"{context.spec.asset}: {self.source.path!r}"
+        where = repr(self.source.path)  # the stage's name is put before it by whoever shows the error
         if names and (absent := [field for field in self.fields if field not in names]):
             raise SeedmillError(f"{where}: no row has a field {absent[0]!r}, the first has {sorted(names)}; name its fields")
         if not context.counts.kept:

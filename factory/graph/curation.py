@@ -103,7 +103,7 @@ def _source(name: str, recipe: Recipe) -> Stage:
 def _questions(name: str, recipe: Recipe) -> Stage:
     source = recipe.questions[name]
     description = f"The questions `{name}` ({source.domain}) from {source.path}, licence {source.license}."
-    return replace(from_outside(f"questions/{name}", description, "factory.synthesis.question_sources", source, "curation"), code_version=3)
+    return replace(from_outside(f"questions/{name}", description, "factory.synthesis.question_sources", source, "curation"), code_version=4)
 
 
 def _bank(recipe: Recipe) -> QuestionBankConfig:

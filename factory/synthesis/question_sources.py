@@ -138,7 +138,10 @@ def _index(answer: object, texts: list[str], labels: list[str]) -> int | None:
     if isinstance(answer, int) and not isinstance(answer, bool):
         return answer if 0 <= answer < len(texts) else None
     said = " ".join(answer.split()) if isinstance(answer, str) else None
-    return next((side.index(said) for side in (labels, texts) if said in side), None)
+    meant = [side.index(said) for side in (labels, texts) if said in side]
+    # Of the blood groups O, A, B and AB, an `A` is the first by our letters and the second by its text: nobody knows which is meant.
+    ours = labels == list(string.ascii_uppercase[: len(texts)])
+    return meant[0] if meant and not (ours and len(set(meant)) > 1) else None
 
 
 def _json(text: str) -> Any:

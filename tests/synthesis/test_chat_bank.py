@@ -164,13 +164,13 @@ def test_limits_stop_the_reading_and_say_so(stage: Runner, folder: Path) -> None
         (
             [{"messages": openai("a?")}],
             {},
-            r"^chats/.*: '.*' holds no usable row \(dropped: {'no_assistant_turn': 1}\); mend its rows or path$",
+            r"^'.*' holds no usable row \(dropped: {'no_assistant_turn': 1}\); mend its rows or path$",
         ),
-        (["{"], {}, r"^chats/.*: '.*' holds no usable row \(dropped: {'invalid_json': 1}\); mend its rows or path$"),
+        (["{"], {}, r"^'.*' holds no usable row \(dropped: {'invalid_json': 1}\); mend its rows or path$"),
         (
             [{"id": 1, "conversations": sharegpt("a?", "b")}],
             {},
-            r"^chats/.*: '.*': no row has a field 'messages', the first has \['conversations', 'id'\]; name its fields$",
+            r"^'.*': no row has a field 'messages', the first has \['conversations', 'id'\]; name its fields$",
         ),
         (
             [{"q": "a?", "a": "b"}],

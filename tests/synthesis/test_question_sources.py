@@ -79,6 +79,15 @@ def test_choices_join_the_question_and_the_key_names_letter_and_text(read: Any, 
         assert not answer_is_correct(f"Answer: {stated}", found["answer"]), stated
 
 
+def test_a_letter_that_is_another_choices_text_names_none_unless_the_labels_are_the_sets_own(read: Any) -> None:
+    groups = {"question": "Which blood group is it?", "choices": ["O", "A", "B", "AB"], "answer": "A"}
+    counted = {"question": "How many?", "choices": {"text": ["3", "2", "1"], "label": ["1", "2", "3"]}, "answer": "1"}
+    alike = {"question": "Which letter?", "choices": ["A", "B"], "answer": "B"}
+    finished = read(groups, counted, alike, domain="multiple choice", choices_field="choices")
+    assert finished.result.counts.dropped == {"answer_is_no_choice": 1}
+    assert sorted(row["answer"] for row in finished.records("questions")) == ["A) 3", "B) B"]
+
+
 def test_tests_are_the_key_and_the_question_says_what_the_function_is_called(read: Any) -> None:
     found = only(read(MBPP, domain="python", tests_field="tests", answer_field=""))
     assert found["text"].endswith("Write a Python function `similar`. For example, `similar((3, 4), (5, 4))` gives `[4]`.")
@@ -138,9 +147,9 @@ def test_packed_and_columnar_files_hold_the_same_questions(read: Any, folder: Pa
         (
             [GSM8K],
             {"text_field": "prompt"},
-            "questions/own: .*: no row has a field 'prompt', the first has .'answer', 'question'.; name its fields",
+            "^'.*: no row has a field 'prompt', the first has .'answer', 'question'.; name its fields",
         ),
-        ([{"question": "?", "answer": ""}], {}, "questions/own: .* holds no usable row .dropped: ..empty.: 1..; mend its rows or path"),
+        ([{"question": "?", "answer": ""}], {}, "^'.* holds no usable row .dropped: ..empty.: 1..; mend its rows or path"),
     ],
 )
 def test_a_source_without_a_usable_row_is_one_clear_error(read: Any, rows: list[Record], settings: Any, error: str) -> None:
