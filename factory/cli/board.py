@@ -93,6 +93,7 @@ class Board:
             line.state = "reused" if event["reused"] else "done"
             line.seconds, line.rows, line.tokens = event["seconds"], event["rows"], event["tokens"]
         elif kind == "failed":
-            line.state, line.error, line.seconds = "failed", event["error"], event["time"] - line.started
+            line.state, line.seconds = "failed", event["time"] - line.started
+            line.error = event["error"].removeprefix(f"{line.asset}: ")  # some say it themselves; it stands before the error here
         elif kind == "log":
             self.log.append(f"{line.asset}: {event['text']}")

@@ -109,7 +109,9 @@ def material(context: Context, config: RefusalConfig, lots: random.Random) -> tu
         told = taught(context, config, [*apart, *asked])
         apart, asked = ([one for one in part if one is not None] for part in (told[: len(apart)], told[len(apart) :]))
     if not apart or not asked:
-        raise SeedmillError(f"refusals: no trivia is left (dropped: {context.counts.dropped}); raise `questions` and `held_out`")
+        raise SeedmillError(
+            f"refusals: no trivia is left (dropped: {context.counts.dropped}); raise `questions` and `held_out`, or mend what drops them"
+        )
     return apart, asked, examples
 
 

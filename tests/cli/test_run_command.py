@@ -150,7 +150,7 @@ def test_events_of_other_assets_are_left_alone_and_failures_are_kept():
     board = Board({"base": "training"})
     board.hear(at(1, "elsewhere", "started"))
     board.hear(at(1, "base", "started"))
-    board.hear(at(5, "base", "failed", error="too hot"))
+    board.hear(at(5, "base", "failed", error="base: too hot"))
     assert [(line.asset, line.error, line.seconds) for line in board.failed] == [("base", "too hot", 4)]
 
 
