@@ -60,7 +60,7 @@ def _from_json(source: str) -> CodeTests | None:
 def _from_object(value: dict[str, Any]) -> CodeTests | None:
     outputs = value.get("outputs")
     if "fn_name" in value and isinstance(outputs, list) and all(isinstance(output, list) and len(output) == 1 for output in outputs):
-        outputs = [output for (output,) in outputs]  # half of APPS has each value in a list; its own harness takes the bare one
+        outputs = [output for (output,) in outputs]  # part of APPS has each value in a list; its own harness takes the bare one
     return _made(value.get("function") or value.get("fn_name"), value.get("inputs"), outputs)
 
 
