@@ -141,15 +141,14 @@ class Searcher:
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:
-    """Choose the answers to search, failures and successes in turn, and count all drawn ones in the tree.
+    """Choose the answers to search, failures before successes, and count all drawn ones in the tree.
 
-    A chosen answer passes through each of its own prefixes by choice and not by chance, so it counts at the empty prefix only.
+    An answer fails by the few tokens that lose it, but succeeds step by step: at three quarters of the price, two failures give a
+    tenth more true pairs than one of each (docs/log.md). A chosen answer passes through each of its own prefixes by choice and not
+    by chance, so it counts at the empty prefix only.
     """
     order = lots.sample(range(len(drawn)), len(drawn))
-    failed = [i for i in order if not tree.grade(tree.root, drawn[i])]
-    succeeded = [i for i in order if i not in failed]
-    turns = [i for pair in zip(failed, succeeded, strict=False) for i in pair]
-    chosen = [*turns, *(i for i in order if i not in turns)][:roots]
+    chosen = sorted(order, key=lambda i: tree.grade(tree.root, drawn[i]))[:roots]
     branches = [Branch.of(tree, drawn[i]) for i in chosen]
     for i, answer in enumerate(drawn):
         tree.record(tree.root, answer, reuse=reuse and i not in chosen)

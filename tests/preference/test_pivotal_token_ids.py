@@ -28,7 +28,7 @@ SECTION: dict[str, Any] = {
     "most_samples": 40,
     "max_new_tokens": 40,
     "figure_samples": 10,
-    "roots": 20,
+    "roots": 40,
 }
 QUESTION = question("5 + 3?", "8")
 Ids = tuple[int, ...]
