@@ -29,10 +29,11 @@ from transformers import Phi3ForCausalLM
 from factory.cli.session import Session
 from factory.preference.config import PivotalSearchConfig
 from factory.preference.group import plant, rules, trial
+from factory.preference.oracles import answer_is_correct
 from factory.preference.pairs import pairs_of
 from factory.preference.questions import Examiner
 from factory.preference.search import Branch, explore, sample
-from factory.preference.tree import AnswerTree, Node
+from factory.preference.tree import AnswerTree, Grade, Node
 from factory.preference.verify import verify
 from factory.records import Record
 from factory.sampling.api import Completion, SampleRequest
@@ -83,9 +84,11 @@ class Bench:
         self.questions = drawn(folders["question_bank"] / "questions", questions)
         self.prompts = [self.examiner.prompt(question["text"]) for question in self.questions]
 
+    def grade(self, number: int) -> Grade:
+        return lambda answer: answer_is_correct(self.examiner.text(answer), self.questions[number]["answer"])
+
     def tree(self, number: int) -> AnswerTree:
-        grade = self.examiner.grade(self.questions[number])
-        return AnswerTree(self.prompts[number], grade, longest=self.config.max_new_tokens, stop=self.examiner.stop)
+        return AnswerTree(self.prompts[number], self.grade(number), longest=self.config.max_new_tokens, stop=self.examiner.stop)
 
     def in_window(self, success: float) -> bool:
         return self.config.lowest_success <= success <= self.config.highest_success
@@ -140,7 +143,7 @@ def published(bench: Bench) -> Run:
     wall, cpu = time.perf_counter(), time.process_time()
     pairs: dict[Pair, None] = {}
     for number, prompt in enumerate(bench.prompts):
-        search = PublishedSearch(engine, prompt, bench.examiner.grade(bench.questions[number]))
+        search = PublishedSearch(engine, prompt, bench.grade(number))
         rollouts = engine.sample(prompt, bench.settings.max_new_tokens)
         search.record((), rollouts)
         if bench.in_window(search.success(())):

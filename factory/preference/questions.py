@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 
 from factory.context import Context
 from factory.errors import SeedmillError
-from factory.preference.oracles import answer_is_correct
-from factory.preference.tree import Grade
 from factory.records import Record, folded
 from factory.sampling.api import SamplingSettings
 from factory.tokens.tokenizer import Tokenizer
@@ -80,10 +78,6 @@ class Examiner:
         """What an answer says, without the token that ends it."""
         stop = self.stop
         return self.tokenizer.decode(token for token in answer if token not in stop)
-
-    def grade(self, question: Record) -> Grade:
-        """The oracle of one question."""
-        return lambda answer: answer_is_correct(self.text(answer), question["answer"])
 
 
 def fitting(context: Context, questions: Sequence[Record], examiner: Examiner, new_tokens: int) -> list[Record]:
