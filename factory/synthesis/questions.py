@@ -6,7 +6,7 @@ plurality decides (section 2.2 of the paper): all alike is too easy, no agreemen
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from factory.context import Context
@@ -39,8 +39,8 @@ def _questions(context: Context, section: QuestionBankConfig, benchmarks: Sequen
     banned, seen = {folded(row["text"]) for row in benchmarks}, set[str]()
     read, kept = Counter[str](), Counter[str]()
     own = (record for record in _counted(_own(context), read) if _is_new(context, record["text"], banned, seen))
-    decontaminator = Decontaminator(benchmarks, section.decontamination or DecontaminationConfig())
-    yield from _counted(_answered(context, section, _clean(context, own, decontaminator)), kept)
+    clean = _clean(context, own, lambda: Decontaminator(benchmarks, section.decontamination or DecontaminationConfig()))
+    yield from _counted(_answered(context, section, clean), kept)
     _tell(context, read, kept)
     yield from _drawn(context, section, banned, seen)
 
@@ -65,9 +65,11 @@ def _tell(context: Context, read: Mapping[str, int], kept: Mapping[str, int]) ->
         context.log("kept of " + ", ".join(f"questions/{name}: {kept[name]} of {number}" for name, number in read.items()))
 
 
-def _clean(context: Context, questions: Iterator[Record], decontaminator: Decontaminator) -> Iterator[Record]:
+def _clean(context: Context, questions: Iterator[Record], make: Callable[[], Decontaminator]) -> Iterator[Record]:
     """Without those that hold a benchmark's question. Drawn problems are not asked: all of a template share its 13-grams."""
+    decontaminator: Decontaminator | None = None
     for row in questions:
+        decontaminator = decontaminator or make()  # tens of kilobytes a benchmark problem: not where no question comes from outside
         verdict = decontaminator.check(row["text"])
         if verdict.contaminated:
             context.drop(verdict.verdict)
