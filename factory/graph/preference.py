@@ -29,7 +29,7 @@ def stages(recipe: Recipe) -> list[Stage]:
                 "factory.preference.pivotal:run",
                 preference.pivotal,
                 ("tokenizer", "sft_checkpoint", "question_bank", "refusals", "benchmarks"),
-                code_version=8,
+                code_version=9,
                 processes=preference.pivotal.workers,
             ),
         ),

@@ -44,6 +44,7 @@ class QuestionWindow(SamplingSection, CheckedSection):
 class PivotalSearchConfig(QuestionWindow):
     """Pivotal token search (paper, section 4.3)."""
 
+    filter_samples: int = Field(default=5, ge=2, description="answers sampled from each question to estimate its success rate")
     questions_together: int = Field(default=1000, ge=1, description="questions searched side by side: bounds memory, fills batches")
     workers: int = Field(default=1, ge=1, le=MOST_WORKERS, description="processes that divide the groups of questions; changes no result")
     quotas: dict[str, int] = Field(

@@ -141,14 +141,14 @@ class Searcher:
 
 
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:
-    """Choose the answers to search, failures before successes, and count all drawn ones in the tree.
+    """Choose the answers to search, failures where there are any, and count all drawn ones in the tree.
 
     An answer fails by the few tokens that lose it, but succeeds step by step: at three quarters of the price, two failures give a
-    tenth more true pairs than one of each (docs/log.md). A chosen answer passes through each of its own prefixes by choice and not
+    tenth more true pairs than a failure and a success (docs/log.md). A chosen answer passes through each of its own prefixes by choice and not
     by chance, so it counts at the empty prefix only.
     """
     order = lots.sample(range(len(drawn)), len(drawn))
-    chosen = sorted(order, key=lambda i: tree.grade(tree.root, drawn[i]))[:roots]
+    chosen = ([i for i in order if not tree.grade(tree.root, drawn[i])] or order)[:roots]
     branches = [Branch.of(tree, drawn[i]) for i in chosen]
     for i, answer in enumerate(drawn):
         tree.record(tree.root, answer, reuse=reuse and i not in chosen)

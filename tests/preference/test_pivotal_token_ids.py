@@ -30,7 +30,7 @@ SECTION: dict[str, Any] = {
     "figure_samples": 10,
     "roots": 40,
 }
-QUESTION = question("5 + 3?", "8")
+QUESTION = question("5 + 4?", "9")
 Ids = tuple[int, ...]
 
 
@@ -98,7 +98,7 @@ def test_prefixes_and_pairs_hold_the_ids_that_the_model_drew(bench: Bench, monke
     assert all(any(ending[: len(prefix)] == prefix for ending in ENDINGS) for prefix in probed)
     assert sum(reencoded(prefix) != prefix for prefix in probed) >= 3, "decoding and encoding would have changed what is probed"
     found = {(model.answer(pair["prompt"]), *pair["chosen"], *pair["rejected"]) for pair in rows(context, "pairs")}
-    assert {((), SO, ord("S")), (HALF_A_CHARACTER, 0xBD, 0xBC)} <= found
+    assert {((), ord("S"), SO), (HALF_A_CHARACTER, 0xBC, 0xBD)} <= found
     for prefix, *tokens in found:
         for token in tokens:
             assert any(ending[: len(prefix) + 1] == (*prefix, token) for ending in ENDINGS)
@@ -110,9 +110,9 @@ def test_pairs_whose_tokens_are_parts_of_characters_are_told_apart(bench: Bench,
     context = bench.context("pivotal_pairs", INPUTS, **SECTION)
     pivotal.run(context)
     pairs = [pair for pair in rows(context, "pairs") if tuple(pair["prompt"][-4:]) == HALF_A_CHARACTER]
-    assert {(*pair["chosen"], *pair["rejected"]) for pair in pairs} == {(0xBD, 0xBC), (0xBE, 0xBC)}
+    assert {(*pair["chosen"], *pair["rejected"]) for pair in pairs} == {(0xBC, 0xBD), (0xBC, 0xBE)}
     assert len({pair["id"] for pair in pairs}) == 2
-    assert "+b'\\xbd'\n-b'\\xbc'" in "".join(pair["text"] for pair in pairs)
+    assert "+b'\\xbc'\n-b'\\xbd'" in "".join(pair["text"] for pair in pairs)
 
 
 def test_pairs_after_one_text_in_two_spellings_of_as_many_ids_are_told_apart() -> None:

@@ -18,7 +18,7 @@ def test_the_defaults_are_valid_and_a_misspelt_key_is_not(section: type) -> None
     ("values", "message"),
     [
         ({"lowest_success": 0.9}, "lowest_success 0.9 is above highest_success 0.8"),
-        ({"roots": 9}, "roots 9 exceeds filter_samples 8"),
+        ({"roots": 9}, "roots 9 exceeds filter_samples 5"),
         ({"samples": 32}, "samples 32 exceeds most_samples 16"),
         ({"verification_samples": 65}, "verification_samples 65 exceeds most_verification_samples"),
         ({"gap": 0.0}, "greater than 0"),
