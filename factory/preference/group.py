@@ -143,9 +143,9 @@ class Searcher:
 def plant(tree: AnswerTree, drawn: Sequence[Completion], roots: int, lots: random.Random, *, reuse: bool) -> list[Branch]:
     """Choose the answers to search, failures where there are any, and count all drawn ones in the tree.
 
-    An answer fails by the few tokens that lose it, but succeeds step by step: at three quarters of the price, two failures give a
-    tenth more true pairs than a failure and a success (docs/log.md). A chosen answer passes through each of its own prefixes by choice and not
-    by chance, so it counts at the empty prefix only.
+    An answer fails by the few tokens that lose it, but succeeds step by step: a true pair costs 30 % less in two failures than in
+    a failure and a success (docs/log.md). A chosen answer passes through each of its own prefixes by choice and not by chance, so
+    it counts at the empty prefix only.
     """
     order = lots.sample(range(len(drawn)), len(drawn))
     chosen = ([i for i in order if not tree.grade(tree.root, drawn[i])] or order)[:roots]
