@@ -207,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/laptop.yaml"))
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--questions", type=int, default=40)
+    parser.add_argument("--questions", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(Session.open(options.recipe, options.seed), options.questions)
