@@ -94,10 +94,10 @@ def known_answer(text: str) -> str:
 
 def _tested(question: str, row: Row, source: QuestionSource) -> tuple[str, str] | Rejected:
     function = row.values.get(source.function_field) if source.function_field else ""
-    # A question that tells to "double a number" does not say that the function is called `double`.
     tests = read_tests(row.values.get(source.tests_field), function if isinstance(function, str) else "")
     if tests is None:
         return Rejected(row.locator, "tests_not_understood")
+    # A question that tells to "double a number" does not say that the function is called `double`.
     if not re.search(rf"(?<!\w){tests.function}\s*\(|[`'\"]{tests.function}\b", question):
         question = f"{question}\nWrite a Python function `{tests.function}`. For example, {example(tests)}."
     return question, tests.model_dump_json()

@@ -83,7 +83,7 @@ def _drawn(context: Context, section: QuestionBankConfig, banned: set[str], seen
     for problem in islice(problems, DRAWS_A_PROBLEM * section.problems):
         if _is_new(context, problem.question, banned, seen):
             context.keep()
-            yield problem_record(problem, locator=f"bank/{len(seen):06d}", kind="question", created_by=TRANSFORM)
+            yield problem_record(problem, locator=f"bank/{len(seen):06d}", kind=QUESTION, created_by=TRANSFORM)
             context.progress(section.problems - wanted + len(seen), section.problems, "questions")
             if len(seen) == wanted:
                 return
